@@ -1,1 +1,19 @@
-pub fn f(){}
+//! Creel catches every HTTP request sent to it, keeps it, answers it, and shows it at once to everyone
+//! who watches, on whichever node they are connected.
+//!
+//! The modules, in layers; a module uses only those below it (`ARCHITECTURE.md` tells the whole):
+//!
+//! | layer | modules |
+//! | --- | --- |
+//! | 6 | `cli` |
+//! | 5 | `app` |
+//! | 4 | `http` |
+//! | 3 | `intake`, `feed`, `upkeep` |
+//! | 2 | `storage` |
+//! | 1 | `database`, `broker`, `config`, `metrics` |
+//! | 0 | `model`, `clock`, `shutdown` |
+
+pub mod broker;
+pub mod clock;
+pub mod database;
+pub mod model;

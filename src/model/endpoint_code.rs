@@ -1,0 +1,85 @@
+//! Endpoint codes: the one path segment that names an endpoint.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+
+use super::limits::ENDPOINT_CODE_BYTES_MAX;
+
+/// What stays as it is in a code's URL: RFC 3986's unreserved characters.
+const URL_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A valid endpoint code: UTF-8 of 1 to 255 bytes without control characters. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct EndpointCode(Arc<str>);
+
+/// Why a text is not an endpoint code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidEndpointCode {
+    #[error("an endpoint code has 1 to {ENDPOINT_CODE_BYTES_MAX} bytes")]
+    Length,
+    #[error("an endpoint code is valid UTF-8")]
+    Encoding,
+    #[error("an endpoint code has no control characters")]
+    Control,
+}
+
+impl EndpointCode {
+    /// Reads a code from a path segment as it stands in a URL (RFC 3986, percent-encoded).
+    pub fn from_segment(segment: &str) -> Result<Self, InvalidEndpointCode> {
+        if segment.len() > 3 * ENDPOINT_CODE_BYTES_MAX {
+            return Err(InvalidEndpointCode::Length);
+        }
+        let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| InvalidEndpointCode::Encoding)?;
+        Self::parse(&decoded)
+    }
+
+    /// Reads a code as it is, without percent-decoding.
+    pub fn parse(code: &str) -> Result<Self, InvalidEndpointCode> {
+        if code.is_empty() || code.len() > ENDPOINT_CODE_BYTES_MAX {
+            return Err(InvalidEndpointCode::Length);
+        }
+        if code.chars().any(char::is_control) {
+            return Err(InvalidEndpointCode::Control);
+        }
+        Ok(Self(code.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The code as a path segment of a URL.
+    pub fn to_segment(&self) -> String {
+        utf8_percent_encode(&self.0, URL_SEGMENT).to_string()
+    }
+}
+
+impl TryFrom<String> for EndpointCode {
+    type Error = InvalidEndpointCode;
+    fn try_from(code: String) -> Result<Self, Self::Error> {
+        Self::parse(&code)
+    }
+}
+
+impl Borrow<str> for EndpointCode {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EndpointCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for EndpointCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}

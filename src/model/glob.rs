@@ -1,0 +1,96 @@
+//! Endpoint patterns of stream filters: `*` stands for any run of characters, `\*` for the character.
+
+use super::limits::GLOB_BYTES_MAX;
+
+/// A pattern that a whole endpoint code is held against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glob {
+    /// The literal stretches between the wildcards; n wildcards make n + 1 of them.
+    parts: Vec<String>,
+}
+
+/// Why a text is not a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidGlob {
+    #[error("a pattern has 1 to {GLOB_BYTES_MAX} bytes")]
+    Length,
+    #[error("a backslash in a pattern stands before `*` or another backslash")]
+    Escape,
+}
+
+impl Glob {
+    pub fn parse(pattern: &str) -> Result<Self, InvalidGlob> {
+        if pattern.is_empty() || pattern.len() > GLOB_BYTES_MAX {
+            return Err(InvalidGlob::Length);
+        }
+        let mut parts = vec![String::new()];
+        let mut chars = pattern.chars();
+        while let Some(c) = chars.next() {
+            let literal = match c {
+                '*' => {
+                    parts.push(String::new());
+                    continue;
+                }
+                '\\' => match chars.next() {
+                    Some(escaped @ ('*' | '\\')) => escaped,
+                    _ => return Err(InvalidGlob::Escape),
+                },
+                other => other,
+            };
+            parts.last_mut().expect("parts starts with one and only grows").push(literal);
+        }
+        Ok(Self { parts })
+    }
+
+    /// The one code that the pattern can match, where it has no wildcard.
+    pub fn literal(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
+    }
+
+    /// Whether the whole text matches. Takes time linear in the text for each wildcard, no backtracking:
+    /// the leftmost place of each stretch is as good as any.
+    pub fn matches(&self, text: &str) -> bool {
+        let [first, middle @ .., last] = self.parts.as_slice() else {
+            return self.literal() == Some(text);
+        };
+        let Some(mut rest) = text.strip_prefix(first.as_str()) else { return false };
+        for stretch in middle {
+            match rest.find(stretch.as_str()) {
+                Some(at) => rest = &rest[at + stretch.len()..],
+                None => return false,
+            }
+        }
+        rest.ends_with(last.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_match_any_run_and_an_escaped_star_is_itself() {
+        let table = [
+            ("orders", "orders", true),
+            ("orders", "orders2", false),
+            ("*", "anything", true),
+            ("ci-*", "ci-17", true),
+            ("ci-*", "xci-17", false),
+            ("*-end", "the-end", true),
+            ("a*b*c", "a1b2c", true),
+            ("a*b*c", "a1c2b", false),
+            ("a*a", "a", false),
+            (r"a\*", "a*", true),
+            (r"a\*", "ab", false),
+            (r"a\\*", r"a\b", true),
+        ];
+        for (pattern, text, expected) in table {
+            assert_eq!(Glob::parse(pattern).unwrap().matches(text), expected, "{pattern} on {text}");
+        }
+        assert_eq!(Glob::parse(r"a\b"), Err(InvalidGlob::Escape));
+        assert_eq!(Glob::parse(""), Err(InvalidGlob::Length));
+    }
+}

@@ -1,0 +1,69 @@
+//! A request's headers as one block of bytes, every value of a repeated name and any octet kept.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+
+/// Header fields as lines `name: value` ended by CR LF (RFC 9112, section 5). A name has no colon and a
+/// value neither CR nor LF, so the block is unambiguous.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderBlock(Bytes);
+
+/// Collects fields into a [`HeaderBlock`].
+#[derive(Debug, Default)]
+pub struct HeaderBlockBuilder(BytesMut);
+
+impl HeaderBlockBuilder {
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(BytesMut::with_capacity(bytes))
+    }
+
+    /// Appends a field. The name must be a token and the value free of CR and LF, as any HTTP parser
+    /// that handed them over has made sure.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        self.0.reserve(name.len() + value.len() + 4);
+        self.0.put_slice(name);
+        self.0.put_slice(b": ");
+        self.0.put_slice(value);
+        self.0.put_slice(b"\r\n");
+    }
+
+    pub fn finish(self) -> HeaderBlock {
+        HeaderBlock(self.0.freeze())
+    }
+}
+
+impl HeaderBlock {
+    /// Takes a block as it was kept. Lines that are no fields are passed over by [`Self::iter`].
+    pub fn from_kept(block: Bytes) -> Self {
+        Self(block)
+    }
+
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// The fields in their order: name (lower case, as the parser gives them) and value.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest: &[u8] = &self.0;
+        std::iter::from_fn(move || {
+            while !rest.is_empty() {
+                let end = find(rest, b"\r\n").unwrap_or(rest.len());
+                let line = &rest[..end];
+                rest = &rest[(end + 2).min(rest.len())..];
+                if let Some(colon) = find(line, b": ") {
+                    return Some((&line[..colon], &line[colon + 2..]));
+                }
+            }
+            None
+        })
+    }
+
+    /// The first value of a name, which is compared without regard to case.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8; 2]) -> Option<usize> {
+    haystack.windows(2).position(|pair| pair == needle)
+}

@@ -1,0 +1,19 @@
+//! Limits that are part of the protocol or the format, and therefore no settings.
+
+/// Longest endpoint code, in bytes of UTF-8 after percent-decoding.
+pub const ENDPOINT_CODE_BYTES_MAX: usize = 255;
+
+/// What the `preview` form of an event shows of a body, in bytes.
+pub const PREVIEW_BYTES: usize = 8 * 1024;
+
+/// Longest endpoint pattern of a stream's filter, in bytes.
+pub const GLOB_BYTES_MAX: usize = 512;
+
+/// Patterns and methods that one subscription may name.
+pub const FILTER_TERMS_MAX: usize = 64;
+
+/// What is kept of an answer's body, in bytes.
+pub const ANSWER_BODY_BYTES_MAX: usize = 8 * 1024;
+
+/// First path segments that the capture prefix may not take.
+pub const RESERVED_PREFIXES: [&str; 6] = ["api", "healthz", "readyz", "metrics", "ui", "docs"];

@@ -1,0 +1,18 @@
+//! The words of Creel as plain types: no I/O, no clock, no settings.
+
+pub mod answer;
+pub mod capture;
+pub mod cursor;
+pub mod endpoint_code;
+pub mod entry;
+pub mod glob;
+pub mod header_block;
+pub mod limits;
+
+pub use answer::{Answer, Delivered};
+pub use capture::{Body, BodyContent, Capture, CaptureKind, ReplyChoice, ReplySource, WebSocketDetail};
+pub use cursor::Cursor;
+pub use endpoint_code::EndpointCode;
+pub use entry::{ConfigurationChange, Entry, EntryKind, Removal, Removed};
+pub use glob::Glob;
+pub use header_block::HeaderBlock;
