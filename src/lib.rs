@@ -15,5 +15,7 @@
 
 pub mod broker;
 pub mod clock;
+pub mod config;
 pub mod database;
 pub mod model;
+pub mod shutdown;

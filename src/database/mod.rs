@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::model::Capture;
 
+pub mod columns;
 pub mod postgres;
 pub mod sqlite;
 
@@ -206,4 +207,11 @@ impl fmt::Display for Dialect {
             Self::Sqlite => "sqlite",
         })
     }
+}
+
+fn schema_outdated(version: i64, newest: i64) -> DatabaseError {
+    DatabaseError::Schema(format!(
+        "the schema is at version {version} and this binary needs {newest}: run `creel migrate`, or set \
+         `database.migrate = \"auto\"`"
+    ))
 }
