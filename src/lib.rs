@@ -19,3 +19,4 @@ pub mod config;
 pub mod database;
 pub mod model;
 pub mod shutdown;
+pub mod storage;

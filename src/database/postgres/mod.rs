@@ -7,7 +7,8 @@ use tokio::sync::Mutex;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use super::{
-    Appended, Database, DatabaseError, Dialect, JournalBatch, Migrate, Migrated, PoolUse, Row, Sql, Value,
+    Appended, ColumnType, Database, DatabaseError, Dialect, JournalBatch, Migrate, Migrated, PoolUse, Row,
+    Sql, Table, Value,
 };
 
 mod append;
@@ -129,6 +130,28 @@ impl Database for PostgresDatabase {
         results.iter().map(|rows| rows.iter().map(row).collect()).collect()
     }
 
+    async fn insert(&self, table: &'static Table, rows: Vec<Vec<Value>>) -> Result<(), DatabaseError> {
+        let names = table.column_names();
+        let arrays: Vec<Box<dyn ToSql + Sync + Send>> =
+            table.columns.iter().enumerate().map(|(i, (_, kind))| array(*kind, i, &rows)).collect();
+        let placed = table.columns.iter().enumerate().map(|(i, (_, kind))| match kind {
+            ColumnType::Int => format!("${}::bigint[]", i + 1),
+            ColumnType::Bytes => format!("${}::bytea[]", i + 1),
+        });
+        let placed = placed.collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "INSERT INTO {} ({names}) SELECT * FROM unnest({placed}) ON CONFLICT DO NOTHING",
+            table.name
+        );
+        let parameters: Vec<&(dyn ToSql + Sync)> =
+            arrays.iter().map(|array| array.as_ref() as &(dyn ToSql + Sync)).collect();
+        self.with_client(async |client| {
+            let statement = client.prepare_cached(&text).await?;
+            client.execute(&statement, &parameters).await.map(drop)
+        })
+        .await
+    }
+
     async fn migrate(&self, mode: Migrate) -> Result<Migrated, DatabaseError> {
         migrate::run(&self.connector, mode).await
     }
@@ -157,6 +180,29 @@ fn pool_error(error: PoolError) -> DatabaseError {
 
 fn parameters(values: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
     values.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
+}
+
+/// One column of all rows.
+fn array(kind: ColumnType, column: usize, rows: &[Vec<Value>]) -> Box<dyn ToSql + Sync + Send> {
+    let of_column = rows.iter().map(|row| row.get(column));
+    match kind {
+        ColumnType::Int => Box::new(
+            of_column
+                .map(|value| match value {
+                    Some(Value::Int(value)) => Some(*value),
+                    _ => None,
+                })
+                .collect::<Vec<Option<i64>>>(),
+        ),
+        ColumnType::Bytes => Box::new(
+            of_column
+                .map(|value| match value {
+                    Some(Value::Bytes(value)) => Some(value.to_vec()),
+                    _ => None,
+                })
+                .collect::<Vec<Option<Vec<u8>>>>(),
+        ),
+    }
 }
 
 fn row(row: &tokio_postgres::Row) -> Result<Row, DatabaseError> {

@@ -11,7 +11,8 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::{
-    Appended, Database, DatabaseError, Dialect, JournalBatch, Migrate, Migrated, PoolUse, Row, Sql, Value,
+    Appended, Database, DatabaseError, Dialect, JournalBatch, Migrate, Migrated, PoolUse, Row, Sql, Table,
+    Value,
 };
 
 mod errors;
@@ -124,6 +125,10 @@ impl Database for SqliteDatabase {
     async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError> {
         let statements = statements.iter().map(|(sql, values)| (sql.sqlite, values.clone())).collect();
         self.write(|done| Job::Batch { statements, done }).await
+    }
+
+    async fn insert(&self, table: &'static Table, rows: Vec<Vec<Value>>) -> Result<(), DatabaseError> {
+        self.write(|done| Job::Insert { table, rows, done }).await
     }
 
     async fn migrate(&self, mode: Migrate) -> Result<Migrated, DatabaseError> {

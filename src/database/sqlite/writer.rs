@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::errors::classify;
 use super::{migrate, numbered, parameter, rows};
 use crate::database::columns::{CaptureColumns, columns};
-use crate::database::{Appended, DatabaseError, Migrate, Migrated, Row, Value};
+use crate::database::{Appended, DatabaseError, Migrate, Migrated, Row, Table, Value};
 use crate::model::Capture;
 
 const HEAD: &str =
@@ -28,6 +28,7 @@ pub enum Job {
     Append { captures: Vec<Arc<Capture>>, config_seq: i64, done: Done<Appended> },
     Execute { text: &'static str, values: Vec<Value>, done: Done<u64> },
     Batch { statements: Vec<(&'static str, Vec<Value>)>, done: Done<Vec<Vec<Row>>> },
+    Insert { table: &'static Table, rows: Vec<Vec<Value>>, done: Done<()> },
     Migrate { mode: Migrate, done: Done<Migrated> },
     Durability { done: Done<String> },
 }
@@ -57,6 +58,7 @@ pub fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
             }
             Job::Execute { text, values, done } => tell(done, execute(&connection, text, &values)),
             Job::Batch { statements, done } => tell(done, batch(&mut connection, &statements)),
+            Job::Insert { table, rows, done } => tell(done, insert(&mut connection, table, &rows)),
             Job::Migrate { mode, done } => tell(done, migrate::run(&mut connection, mode)),
             Job::Durability { done } => tell(done, durability(&connection)),
         }
@@ -142,6 +144,21 @@ fn batch(
     let results = results?;
     transaction.commit().map_err(classify)?;
     Ok(results)
+}
+
+fn insert(connection: &mut Connection, table: &Table, rows: &[Vec<Value>]) -> Result<(), DatabaseError> {
+    let places = (1..=table.columns.len()).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
+    let names = table.column_names();
+    let text = format!("INSERT INTO {} ({names}) VALUES ({places}) ON CONFLICT DO NOTHING", table.name);
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(classify)?;
+    {
+        let mut statement = transaction.prepare_cached(&text).map_err(classify)?;
+        for row in rows {
+            statement.execute(rusqlite::params_from_iter(row.iter().map(parameter))).map_err(classify)?;
+        }
+    }
+    transaction.commit().map_err(classify)
 }
 
 fn durability(connection: &Connection) -> Result<String, DatabaseError> {
