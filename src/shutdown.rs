@@ -30,6 +30,10 @@ impl Shutdown {
         self.draining.is_cancelled()
     }
 
+    pub fn is_stopped(&self) -> bool {
+        self.stopping.is_cancelled()
+    }
+
     pub async fn drained(&self) {
         self.draining.cancelled().await;
     }

@@ -110,6 +110,10 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
     ] {
         want(!value.is_zero(), &format!("{name}: this must be at least 1"));
     }
+    want(
+        journal.body_inline_bytes_max <= journal.body_part_bytes,
+        "journal.body_inline_bytes_max: this must not be over journal.body_part_bytes",
+    );
     want(journal.body_part_bytes <= 1_048_576, "journal.body_part_bytes: this must be at most 1048576");
     want(
         feed.broker_capture_bytes_max <= 524_288,

@@ -83,6 +83,7 @@ pub struct Journal {
     pub batch_bytes_max: usize,
     pub batch_captures_max: usize,
     commit_deadline_ms: u64,
+    pub body_inline_bytes_max: usize,
     pub body_part_bytes: usize,
     pub retry_after_s: u32,
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -36,8 +37,8 @@ pub struct CaptureColumns<'a> {
     pub peer: String,
     /// None where it is the peer's.
     pub client: Option<String>,
-    /// None where it is kept in parts.
-    pub body: Option<&'a [u8]>,
+    /// The whole, or the start of one that is kept in parts.
+    pub body: &'a [u8],
     pub body_flags: i64,
     pub detail: Option<String>,
     pub reply_source: i64,
@@ -46,8 +47,8 @@ pub struct CaptureColumns<'a> {
 impl<'a> CaptureColumns<'a> {
     pub fn of(capture: &'a Capture) -> Self {
         let (body, parts) = match &capture.body.content {
-            BodyContent::Inline(bytes) => (Some(bytes.as_ref()), 0),
-            BodyContent::Parts => (None, FLAG_PARTS),
+            BodyContent::Inline(bytes) => (bytes.as_ref(), 0),
+            BodyContent::Parts { start } => (start.as_ref(), FLAG_PARTS),
         };
         let flag = |set: bool, flag: i64| if set { flag } else { 0 };
         Self {
@@ -104,9 +105,11 @@ pub fn entry(row: &Row) -> Result<Entry, DatabaseError> {
     let peer: SocketAddr = parsed(row.text(12)?)?;
     let client: Option<IpAddr> = row.text_or_null(13)?.map(parsed).transpose()?;
     let flags = row.int(16)?;
-    let content = match row.bytes_or_null(14)? {
-        Some(bytes) if flags & FLAG_PARTS == 0 => BodyContent::Inline(bytes.clone()),
-        _ => BodyContent::Parts,
+    let stored = row.bytes(14)?.clone();
+    let content = if flags & FLAG_PARTS == 0 {
+        BodyContent::Inline(stored)
+    } else {
+        BodyContent::Parts { start: stored }
     };
     let websocket: Option<WebSocketDetail> = row.text_or_null(17)?.map(parsed_detail).transpose()?;
     let capture = Capture {
@@ -141,7 +144,7 @@ pub fn entry(row: &Row) -> Result<Entry, DatabaseError> {
             status: u16::try_from(row.int(19)?).map_err(broken)?,
         },
     };
-    Ok(Entry { seq: row.int(0)?, what: EntryKind::Capture(capture) })
+    Ok(Entry { seq: row.int(0)?, what: EntryKind::Capture(Arc::new(capture)) })
 }
 
 fn other_entry(row: &Row) -> Result<Entry, DatabaseError> {

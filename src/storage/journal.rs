@@ -1,5 +1,7 @@
 //! The journal as it is read: its head, pages of it in both directions, and places in it by time.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use crate::database::columns::{self, columns};
@@ -52,7 +54,7 @@ pub async fn find_seq(database: &dyn Database, id: Uuid) -> Result<Option<i64>, 
 pub async fn find_capture(
     database: &dyn Database,
     id: Uuid,
-) -> Result<Option<(i64, Capture)>, DatabaseError> {
+) -> Result<Option<(i64, Arc<Capture>)>, DatabaseError> {
     const SQL: Sql = Sql::same(concat!(
         "SELECT j.seq, ",
         columns!(),
@@ -111,7 +113,7 @@ pub struct Listing {
 pub async fn list_captures(
     database: &dyn Database,
     listing: &Listing,
-) -> Result<Vec<(i64, Capture)>, DatabaseError> {
+) -> Result<Vec<(i64, Arc<Capture>)>, DatabaseError> {
     macro_rules! page {
         ($of_endpoint:literal, $beyond:literal, $order:literal) => {
             Sql::same(concat!(
