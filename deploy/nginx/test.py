@@ -20,6 +20,7 @@ import time
 CONF = os.path.join(os.path.dirname(os.path.abspath(__file__)), "nginx.conf")
 NGINX = os.environ.get("NGINX") or shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
 TIMEOUT = 10
+OUTER_PROXY = "127.0.0.9"
 
 
 class Dns(threading.Thread):
@@ -122,9 +123,9 @@ def connect(port):
     return socket.create_connection(("127.0.0.1", port), TIMEOUT)
 
 
-def ask(port, data):
+def ask(port, data, source="127.0.0.1"):
     """Sends bytes; returns status and the answer's body."""
-    with connect(port) as client, client.makefile("rb") as stream:
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT, (source, 0)) as client, client.makefile("rb") as stream:
         client.sendall(data)
         head = read_head(stream)
         length = header(head, "content-length")
@@ -166,6 +167,13 @@ def the_sender_cannot_name_his_own_address(port, node):
     ):
         ask(port, request("/r/a", extra=f"Forwarded: {sent}\r\n"))
         assert header(node.heads[-1], "forwarded") == passed, node.heads[-1]
+
+
+def an_outer_proxy_that_is_named_tells_the_scheme(port, node):
+    ask(port, request("/r/a", extra="X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n"), OUTER_PROXY)
+    head = node.heads[-1]
+    assert header(head, "x-forwarded-proto") == ["https"], head
+    assert header(head, "x-forwarded-for") == [f"6.6.6.6, {OUTER_PROXY}"]
 
 
 def a_websocket_goes_through(port, node):
@@ -248,6 +256,7 @@ def adapted(folder, node_port, dns_port, port, health_port):
         ("listen 127.0.0.1:8081;", f"listen 127.0.0.1:{health_port};"),
         ("resolver 127.0.0.11 valid=2s", f"resolver 127.0.0.1:{dns_port} valid=1s"),
         ("set $node creel:9669;", f"set $node creel:{node_port};"),
+        ("default 0;", f"default 0; {OUTER_PROXY} 1;"),
         ("access_log /dev/stdout", f"access_log {folder}/access.log"),
         ("worker_processes auto", "worker_processes 2"),
         ("worker_rlimit_nofile 65536;", ""),
@@ -290,6 +299,7 @@ def main():
             the_target_arrives_byte_for_byte,
             methods_and_headers_arrive_as_sent,
             the_sender_cannot_name_his_own_address,
+            an_outer_proxy_that_is_named_tells_the_scheme,
             a_websocket_goes_through,
             a_stream_is_not_held_back,
             an_upload_is_not_held_back,
