@@ -1,0 +1,13 @@
+//! Clients: one that sends exact bytes, many that send load, and subscribers of the live stream.
+
+mod check;
+mod listing;
+mod load;
+mod raw;
+mod subscriber;
+
+pub use check::{captures, check_exactly_once_in_order, check_has_all};
+pub use listing::list_captures;
+pub use load::{Acknowledged, Load};
+pub use raw::{Connection, exchange};
+pub use subscriber::{Framing, Subscriber};

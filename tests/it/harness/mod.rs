@@ -1,0 +1,20 @@
+//! What tests are made of: servers to run against, nodes of the real binary, clients, faults, waiting.
+
+pub mod client;
+mod needs;
+#[expect(dead_code, reason = "there is no node yet")]
+pub mod node;
+pub mod ports;
+pub mod process;
+pub mod proxy;
+pub mod servers;
+mod trial;
+mod wait;
+pub mod workplace;
+
+pub use needs::Needs;
+pub(crate) use trial::{trial, trials};
+pub use wait::{eventually, eventually_some};
+
+/// How a test ends; any error will do, a text too: `Err("...".into())`.
+pub type TestResult<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

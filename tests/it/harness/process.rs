@@ -1,0 +1,171 @@
+//! A program that a test has started, and everything that this program has started in turn.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use std::os::unix::process::CommandExt;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::TestResult;
+use super::wait::eventually_some;
+
+type MakeCommand = Box<dyn Fn() -> Command + Send + Sync>;
+
+/// A program with a folder of its own, which is its working directory and by which all its processes
+/// are known. Dropping it ends them and removes the folder.
+pub struct Process {
+    name: &'static str,
+    folder: PathBuf,
+    command: MakeCommand,
+    child: Mutex<Option<Child>>,
+    /// Sent before the end where being killed leaves something behind.
+    farewell: Option<Signal>,
+}
+
+impl Process {
+    /// Not started yet. The folder becomes the process's own.
+    pub fn new(
+        name: &'static str,
+        folder: PathBuf,
+        command: impl Fn() -> Command + Send + Sync + 'static,
+    ) -> Self {
+        Self { name, folder, command: Box::new(command), child: Mutex::new(None), farewell: None }
+    }
+
+    pub fn with_farewell(mut self, signal: Signal) -> Self {
+        self.farewell = Some(signal);
+        self
+    }
+
+    /// Starts the program; its output is appended to [`log`](Self::log).
+    pub fn launch(&self) -> TestResult {
+        let mut child = self.child.lock().expect("nobody panics with the child");
+        assert!(child.is_none(), "{} is running already", self.name);
+        let log = File::options().create(true).append(true).open(self.log_file())?;
+        let spawned = (self.command)()
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0)
+            .spawn();
+        *child = Some(spawned.map_err(|error| format!("failed to start {}: {error}", self.name))?);
+        Ok(())
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What the program has printed so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log_file()).unwrap_or_default()).into_owned()
+    }
+
+    /// The process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.lock().expect("nobody panics with the child").as_ref().map(Child::id)
+    }
+
+    /// An error that carries the log, once the program has ended.
+    pub fn check_running(&self) -> TestResult {
+        match self.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(format!("{} ended: {status}\n{}", self.name, self.log()).into()),
+        }
+    }
+
+    /// Sends a signal to the program itself, and waits until it has ended.
+    pub async fn end_with(&self, signal: Signal, limit: Duration) -> TestResult<ExitStatus> {
+        let pid = self.pid().ok_or_else(|| format!("{} is not running", self.name))?;
+        send(pid, signal);
+        let status = eventually_some(limit, "the program ends", || async { self.try_wait().ok().flatten() });
+        let status = status.await;
+        self.kill9();
+        Ok(status)
+    }
+
+    /// `kill -9` for all its processes at once; returns when they are gone.
+    pub fn kill9(&self) {
+        for _ in 0..100 {
+            let processes = self.processes();
+            if processes.is_empty() {
+                break;
+            }
+            processes.into_iter().for_each(|pid| send(pid, Signal::KILL));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if let Some(mut child) = self.child.lock().expect("nobody panics with the child").take() {
+            child.wait().expect("wait for a killed process");
+        }
+    }
+
+    /// Stops all its processes (`SIGSTOP`), so that it is silent with its connections open.
+    pub fn freeze(&self) {
+        let mut stopped = Vec::new();
+        loop {
+            let running: Vec<u32> =
+                self.processes().into_iter().filter(|pid| !stopped.contains(pid)).collect();
+            if running.is_empty() {
+                return;
+            }
+            running.iter().for_each(|pid| send(*pid, Signal::STOP));
+            stopped.extend(running);
+        }
+    }
+
+    /// Lets all its processes go on.
+    pub fn thaw(&self) {
+        self.processes().into_iter().for_each(|pid| send(pid, Signal::CONT));
+    }
+
+    fn try_wait(&self) -> TestResult<Option<ExitStatus>> {
+        match self.child.lock().expect("nobody panics with the child").as_mut() {
+            None => Err(format!("{} is not running", self.name).into()),
+            Some(child) => Ok(child.try_wait()?),
+        }
+    }
+
+    /// All living processes whose working directory is in the folder.
+    fn processes(&self) -> Vec<u32> {
+        let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
+        all.flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                std::fs::read_link(format!("/proc/{pid}/cwd"))
+                    .is_ok_and(|folder| folder.starts_with(&self.folder))
+            })
+            .collect()
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let (Some(signal), Some(pid)) = (self.farewell, self.pid()) {
+            self.thaw();
+            send(pid, signal);
+            let deadline = Instant::now() + Duration::from_secs(2);
+            while matches!(self.try_wait(), Ok(None)) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        self.kill9();
+        // What cannot be removed now goes with the workplace.
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+/// A process that has ended meanwhile is no failure.
+fn send(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        kill_process(pid, signal).ok();
+    }
+}

@@ -1,0 +1,28 @@
+//! All integration tests, in one binary: `cargo test --test it`.
+//!
+//! A capability's tests stand in a file of its own, which lists them in `trials()`; `harness` is what
+//! they are made of, and `CONTRIBUTING.md` tells how to add one. A test whose servers are not installed
+//! is shown as ignored, with `[needs ...]` before its name; under `make test` it fails instead.
+
+#![expect(clippy::print_stdout, reason = "the guard's test talks to its parent over standard output")]
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+mod harness;
+mod selftest;
+mod tidy;
+
+fn main() -> ExitCode {
+    if selftest::guard::is_to_hold() {
+        return selftest::guard::hold();
+    }
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials());
+    harness::workplace::close();
+    conclusion.exit_code()
+}
+
+fn trials() -> Vec<Trial> {
+    [tidy::trials(), selftest::trials()].into_iter().flatten().collect()
+}

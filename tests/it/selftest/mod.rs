@@ -1,0 +1,17 @@
+//! Tests of the harness itself: a fault that does nothing would let every fault test pass.
+
+use libtest_mimic::Trial;
+
+mod client;
+pub mod guard;
+mod metrics;
+mod proxy;
+mod servers;
+mod tiny;
+
+pub fn trials() -> Vec<Trial> {
+    [client::trials(), guard::trials(), metrics::trials(), proxy::trials(), servers::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
