@@ -15,7 +15,8 @@ use super::wait::eventually_some;
 
 /// What ends in good order has so long for it when it is dropped.
 const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
-const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// What a signal does is done within that, on a busy machine.
+const SIGNAL_LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
 
 type MakeCommand = Box<dyn Fn() -> Command + Send + Sync>;
@@ -102,17 +103,22 @@ impl Process {
         assert!(self.kill_all(), "{} was killed and is still there", self.name);
     }
 
-    /// Stops all its processes (`SIGSTOP`), so that it is silent with its connections open.
+    /// Stops all its processes (`SIGSTOP`), so that it is silent with its connections open; returns when
+    /// their last thread stands still.
+    ///
+    /// # Panics
+    /// Where one goes on.
     pub fn freeze(&self) {
-        let mut stopped = Vec::new();
+        let deadline = Instant::now() + SIGNAL_LIMIT;
         loop {
-            let running: Vec<u32> =
-                self.processes().into_iter().filter(|pid| !stopped.contains(pid)).collect();
+            // Again and again, since a process may have started another one meanwhile.
+            let running: Vec<u32> = self.processes().into_iter().filter(|pid| !is_frozen(*pid)).collect();
             if running.is_empty() {
                 return;
             }
+            assert!(Instant::now() < deadline, "{} was stopped and goes on", self.name);
             running.iter().for_each(|pid| send(*pid, Signal::STOP));
-            stopped.extend(running);
+            std::thread::sleep(PAUSE);
         }
     }
 
@@ -124,7 +130,7 @@ impl Process {
     /// Whether they are gone in time.
     fn kill_all(&self) -> bool {
         let mut killed = HashSet::new();
-        let deadline = Instant::now() + KILL_LIMIT;
+        let deadline = Instant::now() + SIGNAL_LIMIT;
         loop {
             // Again and again, since a process may have started another one meanwhile.
             let processes = self.processes();
@@ -185,10 +191,21 @@ impl Drop for Process {
 /// Whether a process has ended with all its threads: the first may be gone, and its working directory
 /// with it, while another still holds the sockets.
 fn is_gone(pid: u32) -> bool {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
-    let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let is_zombie = state.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with(['Z', 'X']));
-    threads.count() <= 1 && is_zombie
+    thread_states(pid).into_iter().all(|state| matches!(state, 'Z' | 'X'))
+}
+
+fn is_frozen(pid: u32) -> bool {
+    thread_states(pid).into_iter().all(|state| matches!(state, 'T' | 'Z' | 'X'))
+}
+
+/// The states of a process's threads in the letters of `ps`; none of one that has been waited for.
+fn thread_states(pid: u32) -> Vec<char> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok())
+        .filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next())
+        .collect()
 }
 
 /// A process that has ended meanwhile is no failure.
