@@ -15,5 +15,11 @@
 
 pub mod broker;
 pub mod clock;
+pub mod config;
 pub mod database;
+pub mod feed;
+pub mod intake;
+pub mod metrics;
 pub mod model;
+pub mod shutdown;
+pub mod storage;
