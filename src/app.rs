@@ -69,7 +69,8 @@ impl Node {
         let topic = format!("{}.journal", settings.broker.topic_prefix);
 
         let hub =
-            Hub::open(database.clone(), hub_options(&settings.feed), node, clock.clone(), metrics.clone()).await?;
+            Hub::open(database.clone(), hub_options(&settings.feed), node, clock.clone(), metrics.clone())
+                .await?;
         let publisher = broker.as_ref().map(|broker| {
             Arc::new(Publisher::start(
                 broker.clone(),
@@ -211,7 +212,10 @@ async fn prepare(database: &dyn Database, settings: &Settings) -> Result<(), Dat
     let migrated = loop {
         match database.migrate(mode).await {
             Err(error @ DatabaseError::Unavailable(_)) if tokio::time::Instant::now() < patience => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the database is away; trying again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the database is away; trying again"
+                );
                 tokio::time::sleep(START_PAUSE).await;
             }
             result => break result?,

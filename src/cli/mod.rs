@@ -83,7 +83,7 @@ fn load(source: &Source) -> Result<Settings, ExitCode> {
 
 /// Says on stderr what went wrong, with all its causes.
 #[expect(clippy::print_stderr, reason = "this is where the command line talks")]
-fn complain(error: &(dyn std::error::Error)) {
+fn complain(error: &dyn std::error::Error) {
     eprint!("creel: {error}");
     let mut source = error.source();
     while let Some(cause) = source {

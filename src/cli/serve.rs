@@ -58,13 +58,14 @@ fn say_valid() -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> ExitCode {
-    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => {
-            complain(&error);
-            return ExitCode::FAILURE;
-        }
-    };
+    let (mut terminate, mut interrupt) =
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+            (Err(error), _) | (_, Err(error)) => {
+                complain(&error);
+                return ExitCode::FAILURE;
+            }
+        };
     let node = tokio::select! {
         started = Node::start(settings) => match started {
             Ok(node) => node,
@@ -107,7 +108,8 @@ fn welcome(node: &Node) {
     }
     let code = example_code();
     let base = settings.public_url(capture);
-    let api = if capture == node.api_address() { base.clone() } else { format!("http://{}", node.api_address()) };
+    let api =
+        if capture == node.api_address() { base.clone() } else { format!("http://{}", node.api_address()) };
     let url = format!("{base}/{}/{}", settings.capture.prefix, code.to_segment());
     let stream = format!("{api}/api/stream?endpoint={}", code.to_segment());
     let token = if settings.auth.mode == AuthMode::Tokens && !settings.auth.tokens.is_empty() {
@@ -115,7 +117,8 @@ fn welcome(node: &Node) {
     } else {
         ""
     };
-    let data = settings.database.url.expose().strip_prefix("sqlite://").map(|path| format!("  kept in   {path}\n"));
+    let data =
+        settings.database.url.expose().strip_prefix("sqlite://").map(|path| format!("  kept in   {path}\n"));
     println!(
         "\nCreel catches every request to\n\n  {url}\n\n  stream    {stream}\n{}\n\
          Watch, in one terminal:\n\n  curl -N{token} '{stream}'\n\n\

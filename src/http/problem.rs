@@ -41,7 +41,6 @@ kinds! {
     InvalidParameter = "invalid-parameter", 400, "A parameter is not valid";
     InvalidCursor = "invalid-cursor", 400, "The cursor is not valid";
     InvalidEndpointCode = "invalid-endpoint-code", 400, "The endpoint code is not valid";
-    InvalidJson = "invalid-json", 400, "The body is not the JSON that is expected";
     InvalidWebSocketHandshake = "invalid-websocket-handshake", 400, "The WebSocket handshake is not valid";
     Unauthorized = "unauthorized", 401, "A token is needed";
     ForeignHost = "foreign-host", 403, "The request names another host";

@@ -95,7 +95,8 @@ impl Upkeep {
 
     /// Raises the floors under what is too old or too much.
     pub async fn trim(&self) -> Result<(), DatabaseError> {
-        let UpkeepOptions { age_s_max, captures_per_endpoint_max, bytes_max, step_captures, .. } = self.options;
+        let UpkeepOptions { age_s_max, captures_per_endpoint_max, bytes_max, step_captures, .. } =
+            self.options;
         let database = self.database.as_ref();
         let mut more = true;
         while more && !self.shutdown.is_stopped() {

@@ -7,7 +7,6 @@ use futures_util::StreamExt as _;
 
 /// Close codes (RFC 6455, section 7.4.1; IANA, "WebSocket Close Code Number Registry").
 pub mod close_code {
-    pub const NORMAL: u16 = 1000;
     pub const GOING_AWAY: u16 = 1001;
     pub const PROTOCOL: u16 = 1002;
     pub const NONE_RECEIVED: u16 = 1005;
@@ -15,7 +14,6 @@ pub mod close_code {
     pub const INVALID_DATA: u16 = 1007;
     pub const POLICY: u16 = 1008;
     pub const TOO_BIG: u16 = 1009;
-    pub const INTERNAL: u16 = 1011;
     pub const SERVICE_RESTART: u16 = 1012;
     pub const TRY_AGAIN: u16 = 1013;
 }
