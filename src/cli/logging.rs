@@ -5,9 +5,13 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::config::{Log, LogFormat};
 
+/// Crates that tell more at `info` than an operator needs; the setting can name them to hear it.
+const QUIETER: &str = "actix_server=warn,refinery_core=warn";
+
 /// Sets logging up once. A level that cannot be read is a mistake in the settings.
 pub fn start(log: &Log) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&log.level).map_err(|error| format!("log.level: {error}"))?;
+    let filter = EnvFilter::try_new(format!("{QUIETER},{}", log.level))
+        .map_err(|error| format!("log.level: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)

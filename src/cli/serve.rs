@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{SettingsArgs, complain, logging};
 use crate::app::Node;
-use crate::config::{AuthMode, Settings};
+use crate::config::{AuthMode, LogFormat, Settings};
 use crate::model::EndpointCode;
 
 #[derive(Debug, Clone, Args)]
@@ -103,7 +103,7 @@ fn welcome(node: &Node) {
     let settings = node.settings();
     let capture = node.capture_address();
     tracing::info!(listen = %capture, api = %node.api_address(), "ready");
-    if !std::io::IsTerminal::is_terminal(&std::io::stdout()) && std::env::var_os("CREEL_WELCOME").is_none() {
+    if settings.log.format == LogFormat::Json {
         return;
     }
     let code = example_code();

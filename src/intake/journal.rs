@@ -166,6 +166,7 @@ impl Writer {
 
     /// Appends a batch, whatever it takes within the deadline; every sender is told. A batch in which the
     /// database refuses the data is halved until the capture at fault is alone.
+    #[tracing::instrument(level = "debug", skip_all, fields(captures = batch.len()))]
     async fn commit(&self, batch: Vec<Queued>) {
         let captures: Vec<Arc<Capture>> = batch.iter().map(|queued| queued.capture.clone()).collect();
         let deadline = batch.first().map_or_else(Instant::now, |q| q.since) + self.options.commit_deadline;

@@ -43,9 +43,7 @@ pub async fn stream(
         Problem::because(Kind::Overloaded, "too many subscribers are connected")
             .retry_after(state.settings.journal.retry_after_s)
     })?;
-    let subscriber = Subscriber::new(state.hub.clone(), filter, form, since)
-        .await
-        .map_err(|crate::feed::SubscribeError::Database(error)| Problem::from(error))?;
+    let subscriber = Subscriber::new(state.hub.clone(), filter, form, since).await?;
     match framing {
         Framing::WebSocket => {}
         Framing::Sse => drop(response.content_type("text/event-stream")),
