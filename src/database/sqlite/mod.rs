@@ -171,7 +171,7 @@ impl Readers {
         values: &[Value],
     ) -> Result<Vec<Row>, DatabaseError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match idle {
+        let mut connection = match idle {
             Some(connection) => connection,
             None => open_reader(path)?,
         };

@@ -56,7 +56,7 @@ pub async fn stream(
     }
     let messages = upgrade.then(|| Messages::new(payload, CLIENT_MESSAGE_BYTES_MAX));
     let body = StreamBody::new(state.into_inner(), subscriber, framing, messages, permit);
-    Ok(response.streaming(stream::unfold(body, StreamBody::next)))
+    Ok(response.streaming(stream::unfold(Box::new(body), StreamBody::next)))
 }
 
 /// Patterns and methods as a filter, within their limits.

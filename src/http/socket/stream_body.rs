@@ -109,7 +109,7 @@ impl StreamBody {
     }
 
     /// The next piece; None ends the answer.
-    pub async fn next(mut self) -> Option<(Result<Bytes, DatabaseError>, Self)> {
+    pub async fn next(mut self: Box<Self>) -> Option<(Result<Bytes, DatabaseError>, Box<Self>)> {
         loop {
             match self.queue.pop_front() {
                 Some(Out::Bytes(bytes)) => return Some((Ok(bytes), self)),
