@@ -136,7 +136,8 @@ impl Hub {
         let mut poll = tokio::time::interval(self.options.head_poll);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut waiting: Option<(i64, Instant)> = None;
-        let mut broker_is_away = false;
+        // Without a broker nobody brings what another node has committed.
+        let mut broker_is_away = broker.is_none();
         loop {
             let due = waiting.map(|(_, since)| since + self.options.gap_wait);
             tokio::select! {
@@ -148,7 +149,7 @@ impl Hub {
                         broker_is_away = false;
                         self.read_head().await;
                     }
-                    None => broker = None,
+                    None => (broker, broker_is_away) = (None, true),
                 },
                 _ = poll.tick() => self.read_head().await,
                 () = self.gap.notified() => {}
