@@ -6,28 +6,37 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Shared by everything that runs in a node. Cheap to clone.
+/// Shared by everything that runs in a node. Cheap to clone. The stages, each after the one before:
+/// announced (not ready, all is served still), draining (sockets are closed), stopped (tasks end).
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
+    announced: CancellationToken,
     draining: CancellationToken,
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Shutdown {
-    /// The node is on its way out: not ready, still serving.
+    /// The node is on its way out: not ready, still serving, so that a load balancer takes it out.
+    pub fn announce(&self) {
+        self.announced.cancel();
+    }
+
+    /// Long-lived connections end.
     pub fn drain(&self) {
+        self.announced.cancel();
         self.draining.cancel();
     }
 
-    /// Background work ends now.
+    /// Background work ends, once it has written what it holds.
     pub fn stop(&self) {
-        self.draining.cancel();
+        self.drain();
         self.stopping.cancel();
     }
 
-    pub fn is_draining(&self) -> bool {
-        self.draining.is_cancelled()
+    /// Whether the node is on its way out.
+    pub fn is_announced(&self) -> bool {
+        self.announced.is_cancelled()
     }
 
     pub fn is_stopped(&self) -> bool {

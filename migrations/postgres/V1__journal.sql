@@ -54,8 +54,7 @@ CREATE TABLE answers (
     headers BYTEA NOT NULL,
     body BYTEA NOT NULL,
     body_bytes BIGINT NOT NULL,
-    took_us BIGINT NOT NULL,
-    delivered BIGINT NOT NULL
+    took_us BIGINT NOT NULL
 );
 
 -- Totals of each endpoint, folded from the journal by range of seq. Captures at or below floor_seq are

@@ -52,8 +52,7 @@ CREATE TABLE answers (
     headers BLOB NOT NULL,
     body BLOB NOT NULL,
     body_bytes INTEGER NOT NULL,
-    took_us INTEGER NOT NULL,
-    delivered INTEGER NOT NULL
+    took_us INTEGER NOT NULL
 );
 
 -- Totals of each endpoint, folded from the journal by range of seq. Captures at or below floor_seq are

@@ -1,1 +1,295 @@
-//! The rabbitmq broker.
+//! The RabbitMQ broker (AMQP 0-9-1).
+//!
+//! A topic is a durable fanout exchange of its name: it survives restarts, holds no messages, and is
+//! declared by whoever comes first. A subscription is a queue that belongs to one connection and goes
+//! away with it (exclusive), under a new name each time, bounded so that a frozen node cannot fill the
+//! broker. Nothing is acknowledged and nothing confirmed: at most once.
+//!
+//! Publishing and each subscription have connections of their own, for RabbitMQ stops reading from those
+//! that publish when it is short of memory. lapin's own recovery is off: it leaves a consumer silent.
+//! lapin logs each lost connection as an error of its own; the default log filter leaves it out.
+
+use std::{collections::HashSet, path::Path, pin::pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use lapin::{
+    BasicProperties, Channel, Consumer, Event, ExchangeKind,
+    options::{
+        BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions,
+        QueueDeclareOptions,
+    },
+    types::{AMQPValue, FieldTable, ShortString},
+    uri::{AMQPScheme, AMQPUri},
+};
+use rustls::ClientConfig;
+use tokio::{
+    sync::{Mutex, watch},
+    time::{interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Broker, BrokerError, BrokerState, SUBSCRIPTION_QUEUE, SUBSCRIPTION_QUEUE_BYTES, Subscription,
+    rabbitmq_wire::{Wire, cause},
+    reconnect::{Cause, fault},
+    remote::{CONNECT_WITHIN, Receiving, Remote, Sending, Transport},
+    tls,
+};
+
+/// Both ends send something that often, in seconds; a peer is given up after twice that. RabbitMQ's
+/// makers warn of false alarms below 5 s or so, but an alarm here costs no more than a reconnect.
+const HEARTBEAT_S: u16 = 3;
+/// How often a publishing connection is looked at: lapin tells of some endings only who asks.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// A broker over RabbitMQ.
+pub struct RabbitMqBroker(Remote<RabbitMq>);
+
+impl RabbitMqBroker {
+    /// Begins to connect to `amqp://` or `amqps://[USER:PASSWORD@]HOST[:PORT][/VHOST]`; with `amqps://`
+    /// the server's certificate is checked against the system's and those in `ca_file`. No path, or an
+    /// empty one, is the virtual host `/`. Fails on settings alone: a server that cannot be reached is
+    /// tried on. Must be called within a tokio runtime.
+    pub fn open(url: &str, ca_file: Option<&Path>) -> Result<Self, BrokerError> {
+        Ok(Self(Remote::open(RabbitMq::new(url, ca_file)?)))
+    }
+}
+
+#[async_trait::async_trait]
+impl Broker for RabbitMqBroker {
+    async fn publish(&self, topic: &str, message: Bytes) -> Result<(), BrokerError> {
+        self.0.publish(topic, message).await
+    }
+
+    fn subscribe(&self, topic: &str) -> Subscription {
+        self.0.subscribe(topic)
+    }
+
+    fn state(&self) -> watch::Receiver<BrokerState> {
+        self.0.state()
+    }
+
+    fn dropped(&self) -> u64 {
+        self.0.dropped()
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+struct RabbitMq {
+    uri: AMQPUri,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+/// What publishes go through.
+#[derive(Clone)]
+pub(super) struct Link {
+    channel: Channel,
+    /// The topics whose exchange this connection has declared.
+    declared: Arc<Mutex<HashSet<String>>>,
+}
+
+impl RabbitMq {
+    fn new(url: &str, ca_file: Option<&Path>) -> Result<Self, BrokerError> {
+        // The library's words on a URL are not passed on: they quote it.
+        let wrong = |what: &str| BrokerError::Settings(format!("broker.url {what}"));
+        let parsed = url::Url::parse(url).map_err(|_| wrong("is no URL"))?;
+        let mut uri: AMQPUri = url.parse().map_err(|_| wrong("is no amqp:// or amqps:// URL"))?;
+        match parsed.host() {
+            // The library would take an IPv6 address for `localhost`.
+            Some(url::Host::Ipv6(address)) => uri.authority.host = address.to_string(),
+            Some(_) => {}
+            None => return Err(wrong("has no host")),
+        }
+        if uri.vhost.is_empty() {
+            uri.vhost = "/".to_owned();
+        }
+        uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+        let tls = match uri.scheme {
+            AMQPScheme::AMQPS => Some(tls::client_config(ca_file)?),
+            AMQPScheme::AMQP if ca_file.is_some() => {
+                return Err(wrong("must be amqps:// where broker.ca_file is given"));
+            }
+            AMQPScheme::AMQP => None,
+        };
+        Ok(Self { uri, tls })
+    }
+
+    async fn connect(&self, what: &str) -> Result<Wire, Cause> {
+        Wire::connect(&self.uri, self.tls.clone(), format!("creel, {what}")).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Transport for RabbitMq {
+    type Link = Link;
+
+    fn name(&self) -> String {
+        format!("rabbitmq at {}:{}", self.uri.authority.host, self.uri.authority.port)
+    }
+
+    async fn live_sending(&self, sending: &Sending<Link>, stop: &CancellationToken) -> Result<(), Cause> {
+        let wire = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            wire = self.connect("publishing") => wire?,
+        };
+        let lived = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            cause = send_until_lost(&wire, sending) => Err(cause),
+        };
+        wire.end().await;
+        lived
+    }
+
+    async fn send(&self, link: &Link, topic: &str, message: &Bytes) -> Result<(), Cause> {
+        let exchange = name(topic)?;
+        let mut declared = link.declared.lock().await;
+        if !declared.contains(topic) {
+            declare_exchange(&link.channel, exchange.clone()).await?;
+            declared.insert(topic.to_owned());
+        }
+        drop(declared);
+        // Done when the last of its frames is written; without confirms that is all there is to know.
+        let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+        let sending =
+            link.channel.basic_publish(exchange, ShortString::default(), options, message, properties);
+        sending.await.map_err(cause).map(drop)
+    }
+
+    async fn live_receiving(
+        &self,
+        topic: &str,
+        receiving: &Arc<Receiving>,
+        stop: &CancellationToken,
+    ) -> Result<(), Cause> {
+        let wire = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            wire = self.connect(topic) => wire?,
+        };
+        let lived = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            cause = receive_until_lost(&wire, topic, receiving) => Err(cause),
+        };
+        wire.end().await;
+        lived
+    }
+}
+
+async fn send_until_lost(wire: &Wire, sending: &Sending<Link>) -> Cause {
+    let mut events = pin!(wire.connection.events_listener());
+    let channel = match timeout(CONNECT_WITHIN, wire.connection.create_channel()).await {
+        Ok(Ok(channel)) => channel,
+        Ok(Err(error)) => return cause(error),
+        Err(_) => return fault("opening a channel took too long"),
+    };
+    let link = Link { channel, declared: Arc::default() };
+    loop {
+        let failed = sending.up(link.clone());
+        let blocked = tokio::select! {
+            () = failed.cancelled() => return fault("a publish failed"),
+            change = next_change(wire, &link.channel, &mut events) => match change {
+                Change::Lost(cause) => return cause,
+                Change::Unblocked => continue,
+                Change::Blocked(reason) => fault(format!("the server takes no messages now: {reason}")),
+            },
+        };
+        // The connection is kept: it is the one that will be told when the server has room again.
+        sending.away(&blocked);
+        loop {
+            match next_change(wire, &link.channel, &mut events).await {
+                Change::Lost(cause) => return cause,
+                Change::Blocked(_) => {}
+                Change::Unblocked => break,
+            }
+        }
+    }
+}
+
+enum Change {
+    Blocked(String),
+    Unblocked,
+    Lost(Cause),
+}
+
+async fn next_change(
+    wire: &Wire,
+    channel: &Channel,
+    events: &mut (impl Stream<Item = Event> + Unpin),
+) -> Change {
+    let mut looks = interval(LOOK_EVERY);
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            _ = looks.tick() => None,
+        };
+        match event {
+            Some(Event::ConnectionBlocked(reason)) => return Change::Blocked(reason),
+            Some(Event::ConnectionUnblocked) => return Change::Unblocked,
+            Some(Event::Error(error)) => return Change::Lost(cause(error)),
+            _ => {}
+        }
+        if !wire.connection.status().connected() || !channel.status().connected() {
+            return Change::Lost(fault("the server closed the connection"));
+        }
+    }
+}
+
+async fn receive_until_lost(wire: &Wire, topic: &str, receiving: &Receiving) -> Cause {
+    let mut consumer = match timeout(CONNECT_WITHIN, consume(wire, topic)).await {
+        Ok(Ok(consumer)) => consumer,
+        Ok(Err(cause)) => return cause,
+        Err(_) => return fault("subscribing took too long"),
+    };
+    receiving.up();
+    loop {
+        match consumer.next().await {
+            Some(Ok(delivery)) => receiving.message(Bytes::from(delivery.data)),
+            Some(Err(error)) => return cause(error),
+            None => return fault("the server ended the subscription"),
+        }
+    }
+}
+
+async fn consume(wire: &Wire, topic: &str) -> Result<Consumer, Cause> {
+    let channel = wire.connection.create_channel().await.map_err(cause)?;
+    let exchange = name(topic)?;
+    declare_exchange(&channel, exchange.clone()).await?;
+    let queue = name(&format!("{topic}.{}", uuid::Uuid::new_v4()))?;
+    let options =
+        QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.clone(), options, queue_bounds()).await.map_err(cause)?;
+    let bind = channel.queue_bind(
+        queue.clone(),
+        exchange,
+        ShortString::default(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    bind.await.map_err(cause)?;
+    let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
+    let consumer = channel.basic_consume(queue, ShortString::default(), options, FieldTable::default());
+    consumer.await.map_err(cause)
+}
+
+async fn declare_exchange(channel: &Channel, exchange: ShortString) -> Result<(), Cause> {
+    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    let declare = channel.exchange_declare(exchange, ExchangeKind::Fanout, options, FieldTable::default());
+    declare.await.map_err(cause)
+}
+
+/// The oldest messages go first when a queue is full: the feed reads what is missing anyway.
+fn queue_bounds() -> FieldTable {
+    let long = |n: usize| AMQPValue::LongLongInt(i64::try_from(n).unwrap_or(i64::MAX));
+    let mut bounds = FieldTable::default();
+    bounds.insert("x-max-length".into(), long(SUBSCRIPTION_QUEUE));
+    bounds.insert("x-max-length-bytes".into(), long(SUBSCRIPTION_QUEUE_BYTES));
+    bounds.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
+    bounds
+}
+
+fn name(text: &str) -> Result<ShortString, Cause> {
+    ShortString::try_new(text).map_err(|error| Arc::new(error) as Cause)
+}

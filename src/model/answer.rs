@@ -18,14 +18,4 @@ pub struct Answer {
     pub body_bytes: u64,
     /// From the request's head to the answer handed to the connection, in microseconds.
     pub took_us: i64,
-    pub delivered: Delivered,
-}
-
-/// How far an answer came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivered {
-    /// Handed to the connection whole.
-    Sent,
-    /// The sender was gone before.
-    SenderGone,
 }

@@ -11,7 +11,7 @@ pub mod limits;
 pub mod time;
 pub mod wire;
 
-pub use answer::{Answer, Delivered};
+pub use answer::Answer;
 pub use capture::{Body, BodyContent, Capture, CaptureKind, ReplyChoice, ReplySource, WebSocketDetail};
 pub use cursor::Cursor;
 pub use endpoint_code::EndpointCode;

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::limits::PREVIEW_BYTES;
 use super::time::rfc3339;
-use super::{Answer, BodyContent, Capture, Delivered, Entry, EntryKind, HeaderBlock, Removed};
+use super::{Answer, BodyContent, Capture, Entry, EntryKind, HeaderBlock, Removed};
 
 /// How much of a body is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,8 +241,7 @@ fn write_answer(out: &mut Vec<u8>, answer: Option<&Answer>) {
         out.extend_from_slice(b"null");
         return;
     };
-    put(out, format_args!("{{\"status\":{},\"took_us\":{},", answer.status, answer.took_us));
-    put(out, format_args!("\"delivered\":{},\"headers\":", answer.delivered == Delivered::Sent));
+    put(out, format_args!("{{\"status\":{},\"took_us\":{},\"headers\":", answer.status, answer.took_us));
     write_headers(out, &answer.headers);
     put(out, format_args!(",\"body\":{{\"bytes\":{}", answer.body_bytes));
     put(out, format_args!(",\"truncated\":{}", (answer.body.len() as u64) < answer.body_bytes));

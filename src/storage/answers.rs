@@ -1,7 +1,7 @@
 //! What was answered, kept beside the captures.
 
 use crate::database::{ColumnType, Database, DatabaseError, Sql, Table, Value};
-use crate::model::{Answer, Delivered, HeaderBlock};
+use crate::model::{Answer, HeaderBlock};
 
 const ANSWERS: Table = Table {
     name: "answers",
@@ -12,7 +12,6 @@ const ANSWERS: Table = Table {
         ("body", ColumnType::Bytes),
         ("body_bytes", ColumnType::Int),
         ("took_us", ColumnType::Int),
-        ("delivered", ColumnType::Int),
     ],
 };
 
@@ -29,18 +28,13 @@ fn values(answer: &Answer) -> Vec<Value> {
         Value::Bytes(answer.body.clone()),
         Value::Int(i64::try_from(answer.body_bytes).unwrap_or(i64::MAX)),
         Value::Int(answer.took_us),
-        Value::Int(match answer.delivered {
-            Delivered::Sent => 1,
-            Delivered::SenderGone => 2,
-        }),
     ]
 }
 
 /// The answer to the capture at a place, where it was recorded.
 pub async fn find(database: &dyn Database, seq: i64) -> Result<Option<Answer>, DatabaseError> {
-    const SQL: Sql = Sql::same(
-        "SELECT seq, status, headers, body, body_bytes, took_us, delivered FROM answers WHERE seq = $1",
-    );
+    const SQL: Sql =
+        Sql::same("SELECT seq, status, headers, body, body_bytes, took_us FROM answers WHERE seq = $1");
     let rows = database.query(&SQL, &[Value::Int(seq)]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(Answer {
@@ -50,6 +44,5 @@ pub async fn find(database: &dyn Database, seq: i64) -> Result<Option<Answer>, D
         body: row.bytes(3)?.clone(),
         body_bytes: u64::try_from(row.int(4)?).unwrap_or_default(),
         took_us: row.int(5)?,
-        delivered: if row.int(6)? == 1 { Delivered::Sent } else { Delivered::SenderGone },
     }))
 }

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
-use super::journal::id_value;
+use super::journal::{first_id_at, id_value};
 use crate::database::{Database, DatabaseError, Sql, Value};
 
 /// Writes one part; the parts of a body are numbered from 0.
@@ -48,11 +48,22 @@ pub async fn remove(database: &dyn Database, id: Uuid) -> Result<(), DatabaseErr
     database.execute(&SQL, &[id_value(id)]).await.map(drop)
 }
 
-/// Removes parts whose ids are in a span of time and in no entry. Returns how many.
-pub async fn sweep(database: &dyn Database, from: Uuid, until: Uuid) -> Result<u64, DatabaseError> {
+/// Up to what time of receipt parts were swept, in microseconds.
+pub async fn swept(database: &dyn Database) -> Result<i64, DatabaseError> {
+    const SQL: Sql = Sql::same("SELECT seq FROM marks WHERE name = 'swept'");
+    let rows = database.query(&SQL, &[]).await?;
+    rows.first().map_or(Ok(0), |row| row.int(0))
+}
+
+/// Removes the parts of bodies received in a span of time that are in no entry. Returns how many.
+pub async fn sweep(database: &dyn Database, from_us: i64, until_us: i64) -> Result<u64, DatabaseError> {
     const SQL: Sql = Sql::same(
         "DELETE FROM body_parts WHERE id >= $1 AND id < $2 \
          AND NOT EXISTS (SELECT 1 FROM journal WHERE journal.id = body_parts.id)",
     );
-    database.execute(&SQL, &[id_value(from), id_value(until)]).await
+    const MARK: Sql = Sql::same("UPDATE marks SET seq = $1 WHERE name = 'swept'");
+    let span = [id_value(first_id_at(from_us)), id_value(first_id_at(until_us))];
+    let swept = database.execute(&SQL, &span).await?;
+    database.execute(&MARK, &[Value::Int(until_us)]).await?;
+    Ok(swept)
 }
