@@ -19,7 +19,7 @@ check: ## Check formatting, lints, dependencies, scripts and deployment files
 	scripts/check
 
 bench: ## Measure
-	scripts/bench
+	cargo bench --locked --bench bench
 
 clean: ## Remove what was built
 	cargo clean
