@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web::Data;
 use uuid::Uuid;
 
 use crate::broker::rabbitmq::RabbitMqBroker;
@@ -47,7 +46,7 @@ pub enum StartError {
 /// A running node.
 pub struct Node {
     listening: Listening,
-    state: Data<State>,
+    state: Arc<State>,
     broker: Option<Arc<dyn Broker>>,
     shutdown: Shutdown,
 }
@@ -119,7 +118,7 @@ impl Node {
 
         let options = server_options(&settings);
         let broker_state = broker.as_ref().map(|broker| broker.state());
-        let state = Data::new(State::new(
+        let state = Arc::new(State::new(
             settings,
             database,
             intake,

@@ -1,8 +1,8 @@
 //! What a node counts and measures, for Prometheus. No endpoint labels: their number has no bound.
 
-use std::sync::atomic::AtomicU64;
+use std::fmt::Write as _;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 /// What became of a request to a capture URL, or of a message on a capture socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Kept whole.
     Kept,
@@ -45,7 +45,7 @@ pub enum Outcome {
 }
 
 /// How an event reached this node's subscribers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Way {
     /// Committed by this node.
     Local,
@@ -53,6 +53,36 @@ pub enum Way {
     /// Read from the database, because neither of the others brought it in time.
     Repair,
 }
+
+/// Label values as Prometheus has them: lower case, with underscores.
+macro_rules! label_values {
+    ($type:ty { $($variant:ident = $value:literal),+ $(,)? }) => {
+        impl EncodeLabelValue for $type {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+                encoder.write_str(match self { $(Self::$variant => $value),+ })
+            }
+        }
+    };
+}
+
+label_values!(Outcome {
+    Kept = "kept",
+    Truncated = "truncated",
+    Incomplete = "incomplete",
+    TimedOut = "timed_out",
+    InvalidCode = "invalid_code",
+    UnknownEndpoint = "unknown_endpoint",
+    TooManyEndpoints = "too_many_endpoints",
+    StorageFull = "storage_full",
+    RateLimited = "rate_limited",
+    BodiesFull = "bodies_full",
+    QueueFull = "queue_full",
+    SocketsFull = "sockets_full",
+    DatabaseAway = "database_away",
+    DeadlinePassed = "deadline_passed",
+    DataRefused = "data_refused",
+});
+label_values!(Way { Local = "local", Broker = "broker", Repair = "repair" });
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
@@ -94,7 +124,7 @@ pub struct Metrics {
     pub published: Counter,
     pub publish_failures: Counter,
     pub resets: Counter,
-    pub trimmed: Counter<u64, AtomicU64>,
+    pub trimmed: Counter,
     pub orphans_swept: Counter,
     pub panics: Counter,
     pub unauthorized: Counter,

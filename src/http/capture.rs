@@ -68,7 +68,7 @@ async fn catch(
 
     let head_parts = (head.id, head.endpoint.clone(), head.method.clone());
     let announced = announced(request);
-    let mut reception = Reception::begin(state.intake.clone().into(), head, announced).map_err(refused)?;
+    let mut reception = Reception::begin(state.intake.clone(), head, announced).map_err(refused)?;
     let ending = receive(&mut reception, payload, request, state).await.map_err(refused)?;
     let choice = choose(ending, request);
     let accepted = reception.finish(ending, choice).await.map_err(refused)?;
