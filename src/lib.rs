@@ -13,7 +13,17 @@
 //! | 1 | `database`, `broker`, `config`, `metrics` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
+pub mod app;
 pub mod broker;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod database;
+pub mod feed;
+pub mod http;
+pub mod intake;
+pub mod metrics;
 pub mod model;
+pub mod shutdown;
+pub mod storage;
+pub mod upkeep;

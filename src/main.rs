@@ -1,1 +1,7 @@
-fn main() {}
+//! Creel's one binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    creel::cli::run()
+}

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::model::Capture;
 
+pub mod columns;
 pub mod postgres;
 pub mod sqlite;
 
@@ -32,6 +33,9 @@ pub trait Database: Send + Sync {
 
     /// Runs statements in one transaction, and returns the rows of each.
     async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError>;
+
+    /// Inserts rows into a table in one commit. A row whose key is there already stays as it is.
+    async fn insert(&self, table: &'static Table, rows: Vec<Vec<Value>>) -> Result<(), DatabaseError>;
 
     /// Brings the schema up to date, or with [`Migrate::Check`] only tells. Safe to run on several nodes
     /// at once.
@@ -82,6 +86,25 @@ impl Sql {
     /// A query that all databases understand alike.
     pub const fn same(text: &'static str) -> Self {
         Self { postgres: text, sqlite: text }
+    }
+}
+
+/// A table that many rows are written to at a time.
+#[derive(Debug, Clone, Copy)]
+pub struct Table {
+    pub name: &'static str,
+    pub columns: &'static [(&'static str, ColumnType)],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    Int,
+    Bytes,
+}
+
+impl Table {
+    fn column_names(&self) -> String {
+        self.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -206,4 +229,11 @@ impl fmt::Display for Dialect {
             Self::Sqlite => "sqlite",
         })
     }
+}
+
+fn schema_outdated(version: i64, newest: i64) -> DatabaseError {
+    DatabaseError::Schema(format!(
+        "the schema is at version {version} and this binary needs {newest}: run `creel migrate`, or set \
+         `database.migrate = \"auto\"`"
+    ))
 }

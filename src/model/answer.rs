@@ -1,7 +1,6 @@
 //! What was really answered to a capture.
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::HeaderBlock;
 
@@ -9,8 +8,8 @@ use super::HeaderBlock;
 /// missing shows as "not recorded".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The capture's id.
-    pub capture: Uuid,
+    /// The capture's place in the journal.
+    pub seq: i64,
     pub status: u16,
     pub headers: HeaderBlock,
     /// The body up to [`ANSWER_BODY_BYTES_MAX`](super::limits::ANSWER_BODY_BYTES_MAX).
@@ -19,14 +18,4 @@ pub struct Answer {
     pub body_bytes: u64,
     /// From the request's head to the answer handed to the connection, in microseconds.
     pub took_us: i64,
-    pub delivered: Delivered,
-}
-
-/// How far an answer came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivered {
-    /// Handed to the connection whole.
-    Sent,
-    /// The sender was gone before.
-    SenderGone,
 }

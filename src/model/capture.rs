@@ -75,8 +75,11 @@ pub struct Body {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BodyContent {
     Inline(Bytes),
-    /// Kept in parts beside the journal, because it is large.
-    Parts,
+    /// Kept in parts beside the journal, because it is large; its first
+    /// [`PREVIEW_BYTES`](super::limits::PREVIEW_BYTES) stand here.
+    Parts {
+        start: Bytes,
+    },
 }
 
 impl Default for BodyContent {
@@ -138,10 +141,7 @@ impl Capture {
     /// What the capture takes in queues, batches and rings, in bytes: its content and a flat sum for
     /// the rest.
     pub fn weight(&self) -> usize {
-        let body = match &self.body.content {
-            BodyContent::Inline(bytes) => bytes.len(),
-            BodyContent::Parts => 0,
-        };
-        512 + body + self.headers.as_bytes().len() + self.target.len()
+        let (BodyContent::Inline(body) | BodyContent::Parts { start: body }) = &self.body.content;
+        512 + body.len() + self.headers.as_bytes().len() + self.target.len()
     }
 }

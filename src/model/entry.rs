@@ -1,5 +1,7 @@
 //! Journal entries: captures, removals and configuration changes, each with its place.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -15,7 +17,7 @@ pub struct Entry {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EntryKind {
-    Capture(Capture),
+    Capture(Arc<Capture>),
     Removal(Removal),
     Configuration(ConfigurationChange),
 }

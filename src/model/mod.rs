@@ -8,8 +8,10 @@ pub mod entry;
 pub mod glob;
 pub mod header_block;
 pub mod limits;
+pub mod time;
+pub mod wire;
 
-pub use answer::{Answer, Delivered};
+pub use answer::Answer;
 pub use capture::{Body, BodyContent, Capture, CaptureKind, ReplyChoice, ReplySource, WebSocketDetail};
 pub use cursor::Cursor;
 pub use endpoint_code::EndpointCode;

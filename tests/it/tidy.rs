@@ -135,13 +135,10 @@ fn identifier(text: &str) -> String {
     text.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
 }
 
-/// Lines with their numbers, less comments and the tests at the end of a file.
+/// Lines with their numbers, less comments and the module of tests at the end of a file.
 fn code_lines(text: &str) -> Vec<(usize, &str)> {
-    (1..)
-        .zip(text.lines())
-        .take_while(|(_, line)| line.trim() != "#[cfg(test)]")
-        .filter(|(_, line)| !line.trim_start().starts_with("//"))
-        .collect()
+    let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(text);
+    (1..).zip(code.lines()).filter(|(_, line)| !line.trim_start().starts_with("//")).collect()
 }
 
 /// `http/api/mod.rs` is in `http`, `app.rs` is `app`.
@@ -209,7 +206,7 @@ async fn tidiness_is_let_be() -> TestResult {
         ("http/a.rs", "//! a\nuse actix_web::App;\nuse crate::{feed::Hub, intake, model::A};\n"),
         ("database/postgres.rs", "//! a\nuse tokio_postgres::Row;\nuse crate::config::Config;\n"),
         ("intake/a.rs", "//! a\nuse crate::intake::journal;\n// not crate::feed\n"),
-        ("feed/a.rs", "//! a\nfn f() {}\n#[cfg(test)]\nmod tests { use crate::intake; }\n"),
+        ("feed/a.rs", "//! a\nfn f() {}\n#[cfg(test)]\nmod tests {\n    use crate::intake;\n}\n"),
         ("main.rs", "//! a\nfn main() { creel::cli::run() }\n"),
     ];
     for (path, text) in samples {

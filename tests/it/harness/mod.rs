@@ -2,7 +2,6 @@
 
 pub mod client;
 mod needs;
-#[expect(dead_code, reason = "there is no node yet")]
 pub mod node;
 pub mod ports;
 pub mod process;

@@ -12,7 +12,6 @@ use super::{TestResult, ports, workplace};
 
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
-const START_TRIES: usize = 3;
 
 /// A running node. It can be killed, frozen and started again; it ends with the value.
 pub struct Node {
@@ -44,14 +43,7 @@ impl NodeBuilder {
 
     /// Starts the node and waits until it says that it is ready.
     pub async fn start(&self) -> TestResult<Node> {
-        let mut tries = 1;
-        loop {
-            // The port may be taken between its choice and its use.
-            match self.start_on(ports::free_port()).await {
-                Err(_) if tries < START_TRIES => tries += 1,
-                outcome => return outcome,
-            }
-        }
+        ports::start_on_free_ports(|| self.start_on(ports::free_port())).await
     }
 
     async fn start_on(&self, port: u16) -> TestResult<Node> {

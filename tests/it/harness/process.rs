@@ -1,17 +1,23 @@
 //! A program that a test has started, and everything that this program has started in turn.
 
+use std::collections::HashSet;
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use std::os::unix::process::CommandExt;
-
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::TestResult;
 use super::wait::eventually_some;
+
+/// What ends in good order has so long for it when it is dropped.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
+/// What a signal does is done within that, on a busy machine.
+const SIGNAL_LIMIT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
 
 type MakeCommand = Box<dyn Fn() -> Command + Send + Sync>;
 
@@ -89,38 +95,57 @@ impl Process {
         Ok(status)
     }
 
-    /// `kill -9` for all its processes at once; returns when they are gone.
+    /// `kill -9` for all its processes at once; returns when they are gone, their sockets included.
+    ///
+    /// # Panics
+    /// Where they do not go.
     pub fn kill9(&self) {
-        for _ in 0..100 {
-            let processes = self.processes();
-            if processes.is_empty() {
-                break;
-            }
-            processes.into_iter().for_each(|pid| send(pid, Signal::KILL));
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        if let Some(mut child) = self.child.lock().expect("nobody panics with the child").take() {
-            child.wait().expect("wait for a killed process");
-        }
+        assert!(self.kill_all(), "{} was killed and is still there", self.name);
     }
 
-    /// Stops all its processes (`SIGSTOP`), so that it is silent with its connections open.
+    /// Stops all its processes (`SIGSTOP`), so that it is silent with its connections open; returns when
+    /// their last thread stands still.
+    ///
+    /// # Panics
+    /// Where one goes on.
     pub fn freeze(&self) {
-        let mut stopped = Vec::new();
+        let deadline = Instant::now() + SIGNAL_LIMIT;
         loop {
-            let running: Vec<u32> =
-                self.processes().into_iter().filter(|pid| !stopped.contains(pid)).collect();
+            // Again and again, since a process may have started another one meanwhile.
+            let running: Vec<u32> = self.processes().into_iter().filter(|pid| !is_frozen(*pid)).collect();
             if running.is_empty() {
                 return;
             }
+            assert!(Instant::now() < deadline, "{} was stopped and goes on", self.name);
             running.iter().for_each(|pid| send(*pid, Signal::STOP));
-            stopped.extend(running);
+            std::thread::sleep(PAUSE);
         }
     }
 
     /// Lets all its processes go on.
     pub fn thaw(&self) {
         self.processes().into_iter().for_each(|pid| send(pid, Signal::CONT));
+    }
+
+    /// Whether they are gone in time.
+    fn kill_all(&self) -> bool {
+        let mut killed = HashSet::new();
+        let deadline = Instant::now() + SIGNAL_LIMIT;
+        loop {
+            // Again and again, since a process may have started another one meanwhile.
+            let processes = self.processes();
+            processes.iter().for_each(|pid| send(*pid, Signal::KILL));
+            killed.extend(processes.iter().copied());
+            if processes.is_empty() && killed.iter().all(|pid| is_gone(*pid)) {
+                break;
+            }
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        let child = self.child.lock().expect("nobody panics with the child").take();
+        child.is_none_or(|mut child| child.wait().is_ok())
     }
 
     fn try_wait(&self) -> TestResult<Option<ExitStatus>> {
@@ -152,15 +177,35 @@ impl Drop for Process {
         if let (Some(signal), Some(pid)) = (self.farewell, self.pid()) {
             self.thaw();
             send(pid, signal);
-            let deadline = Instant::now() + Duration::from_secs(2);
+            let deadline = Instant::now() + FAREWELL_LIMIT;
             while matches!(self.try_wait(), Ok(None)) && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(5));
+                std::thread::sleep(PAUSE);
             }
         }
-        self.kill9();
-        // What cannot be removed now goes with the workplace.
+        // What is still there after all goes with the workplace.
+        self.kill_all();
         std::fs::remove_dir_all(&self.folder).ok();
     }
+}
+
+/// Whether a process has ended with all its threads: the first may be gone, and its working directory
+/// with it, while another still holds the sockets.
+fn is_gone(pid: u32) -> bool {
+    thread_states(pid).into_iter().all(|state| matches!(state, 'Z' | 'X'))
+}
+
+fn is_frozen(pid: u32) -> bool {
+    thread_states(pid).into_iter().all(|state| matches!(state, 'T' | 'Z' | 'X'))
+}
+
+/// The states of a process's threads in the letters of `ps`; none of one that has been waited for.
+fn thread_states(pid: u32) -> Vec<char> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok())
+        .filter_map(|stat| stat.rsplit_once(") ")?.1.chars().next())
+        .collect()
 }
 
 /// A process that has ended meanwhile is no failure.

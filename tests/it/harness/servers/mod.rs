@@ -31,8 +31,6 @@ pub use shared::{shared_postgres, shared_rabbitmq, shared_redis, topic_prefix};
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// And so long to stop in good order.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
-/// A port may be taken between its choice and its use.
-const START_TRIES: usize = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -137,20 +135,6 @@ impl Deref for Server {
 
     fn deref(&self) -> &Process {
         &self.process
-    }
-}
-
-/// Tries again, with other ports, when a start fails.
-async fn try_to_start<T, F>(start: impl Fn() -> F) -> TestResult<T>
-where
-    F: Future<Output = TestResult<T>>,
-{
-    let mut tries = 1;
-    loop {
-        match start().await {
-            Err(_) if tries < START_TRIES => tries += 1,
-            outcome => return outcome,
-        }
     }
 }
 

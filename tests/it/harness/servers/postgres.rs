@@ -10,9 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::tls::Tls;
-use super::{
-    Kind, STOP_LIMIT, Server, Transport, folder_for, installed, password, try_to_start, unprivileged, user,
-};
+use super::{Kind, STOP_LIMIT, Server, Transport, folder_for, installed, password, unprivileged, user};
 use crate::harness::process::Process;
 use crate::harness::{TestResult, ports};
 
@@ -32,12 +30,12 @@ pub struct Postgres(Server);
 
 impl Postgres {
     pub async fn start() -> TestResult<Self> {
-        try_to_start(|| Self::start_with(Transport::Plain)).await
+        ports::start_on_free_ports(|| Self::start_with(Transport::Plain)).await
     }
 
     /// Its URL says `sslmode=verify-full`; connections in the clear are refused.
     pub async fn start_tls() -> TestResult<Self> {
-        try_to_start(|| Self::start_with(Transport::Tls)).await
+        ports::start_on_free_ports(|| Self::start_with(Transport::Tls)).await
     }
 
     /// On its port and its data, after [`kill9`](Process::kill9) or a stop.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::tls::Tls;
-use super::{Kind, Server, Transport, folder_for, installed, password, try_to_start, unprivileged, user};
+use super::{Kind, Server, Transport, folder_for, installed, password, unprivileged, user};
 use crate::harness::process::Process;
 use crate::harness::{TestResult, ports};
 
@@ -35,12 +35,12 @@ struct Surroundings {
 
 impl RabbitMq {
     pub async fn start() -> TestResult<Self> {
-        try_to_start(|| Self::start_with(Transport::Plain)).await
+        ports::start_on_free_ports(|| Self::start_with(Transport::Plain)).await
     }
 
     /// Its URL is `amqps://localhost:...`; there is no port in the clear.
     pub async fn start_tls() -> TestResult<Self> {
-        try_to_start(|| Self::start_with(Transport::Tls)).await
+        ports::start_on_free_ports(|| Self::start_with(Transport::Tls)).await
     }
 
     /// On its port and its data, after [`kill9`](Process::kill9) or a stop.

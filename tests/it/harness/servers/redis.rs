@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::tls::Tls;
-use super::{Kind, Server, Transport, folder_for, installed, password, try_to_start, unprivileged};
+use super::{Kind, Server, Transport, folder_for, installed, password, unprivileged};
 use crate::harness::process::Process;
 use crate::harness::{TestResult, ports};
 
@@ -15,12 +15,12 @@ pub struct Redis(Server);
 
 impl Redis {
     pub async fn start() -> TestResult<Self> {
-        try_to_start(|| Self::start_with(Transport::Plain)).await
+        ports::start_on_free_ports(|| Self::start_with(Transport::Plain)).await
     }
 
     /// Its URL is `rediss://localhost:...`; there is no port in the clear.
     pub async fn start_tls() -> TestResult<Self> {
-        try_to_start(|| Self::start_with(Transport::Tls)).await
+        ports::start_on_free_ports(|| Self::start_with(Transport::Tls)).await
     }
 
     /// On its port, after [`kill9`](Process::kill9) or a stop.

@@ -1,0 +1,316 @@
+//! The composition root: the one place that names concrete backends, and joins the parts to a node.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::Data;
+use uuid::Uuid;
+
+use crate::broker::rabbitmq::RabbitMqBroker;
+use crate::broker::redis::RedisBroker;
+use crate::broker::{Broker, BrokerError};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Settings};
+use crate::database::postgres::{PostgresDatabase, PostgresOptions};
+use crate::database::sqlite::{SqliteDatabase, SqliteOptions};
+use crate::database::{Database, DatabaseError, Migrate};
+use crate::feed::{Hub, HubOptions, Publisher};
+use crate::http::{self, Listening, ServerOptions, State};
+use crate::intake::{
+    AnswerLog, Budget, Configuration, Intake, IntakeOptions, Journal, JournalOptions, OnCommit,
+};
+use crate::metrics::Metrics;
+use crate::model::Entry;
+use crate::shutdown::Shutdown;
+use crate::upkeep::{Upkeep, UpkeepOptions};
+
+/// How often the optional ceilings are looked at.
+const CEILINGS_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a node that starts waits for a database that is away, and between two tries.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("failed to open the database")]
+    Database(#[from] DatabaseError),
+    #[error("failed to set up the broker")]
+    Broker(#[from] BrokerError),
+    #[error(transparent)]
+    Listen(#[from] std::io::Error),
+}
+
+/// A running node.
+pub struct Node {
+    listening: Listening,
+    state: Data<State>,
+    broker: Option<Arc<dyn Broker>>,
+    shutdown: Shutdown,
+}
+
+impl Node {
+    /// Opens the database, brings its schema up to date, and starts serving.
+    ///
+    /// # Errors
+    /// Where a setting does not work out: a file that cannot be opened, an address that is taken.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let database = open_database(&settings)?;
+        let broker = open_broker(&settings)?;
+        prepare(database.as_ref(), &settings).await?;
+
+        let shutdown = Shutdown::default();
+        let metrics = Arc::new(Metrics::new());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let node = Uuid::new_v4();
+        let topic = format!("{}.journal", settings.broker.topic_prefix);
+
+        let hub =
+            Hub::open(database.clone(), hub_options(&settings.feed), node, clock.clone(), metrics.clone())
+                .await?;
+        let publisher = broker.as_ref().map(|broker| {
+            Arc::new(Publisher::start(
+                broker.clone(),
+                topic.clone(),
+                node,
+                settings.feed.publish_queue_max,
+                settings.feed.broker_capture_bytes_max,
+                metrics.clone(),
+                &shutdown,
+            ))
+        });
+        let subscription = broker.as_ref().map(|broker| broker.subscribe(&topic));
+        shutdown.spawn(hub.clone().keep(subscription, shutdown.clone()));
+
+        let configuration = Arc::new(Configuration::new(database.clone()));
+        configuration.refresh().await?;
+        let journal = Journal::start(
+            database.clone(),
+            configuration.clone(),
+            journal_options(&settings.journal),
+            on_commit(hub.clone(), publisher.clone()),
+            metrics.clone(),
+            &shutdown,
+        );
+        let intake = Arc::new(Intake::new(
+            database.clone(),
+            journal,
+            configuration,
+            AnswerLog::start(database.clone(), metrics.clone(), &shutdown),
+            Budget::new(settings.capture.bodies_in_flight_bytes_max, metrics.bodies_in_flight_bytes.clone()),
+            intake_options(&settings),
+            clock.clone(),
+            metrics.clone(),
+            shutdown.clone(),
+        ));
+        look_at_ceilings(intake.clone(), settings.capture.kept_bytes_max, &shutdown);
+        let upkeep = Upkeep {
+            database: database.clone(),
+            options: upkeep_options(&settings.retention),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            node,
+            shutdown: shutdown.clone(),
+        };
+        shutdown.spawn(upkeep.run());
+
+        let options = server_options(&settings);
+        let broker_state = broker.as_ref().map(|broker| broker.state());
+        let state = Data::new(State::new(
+            settings,
+            database,
+            intake,
+            hub,
+            publisher,
+            broker_state,
+            metrics,
+            clock,
+            shutdown.clone(),
+        ));
+        let listening = http::start(&options, &state)?;
+        Ok(Self { listening, state, broker, shutdown })
+    }
+
+    /// The address that captures are taken on.
+    pub fn capture_address(&self) -> SocketAddr {
+        self.listening.capture
+    }
+
+    /// The address of the API; the same, unless it has its own.
+    pub fn api_address(&self) -> SocketAddr {
+        self.listening.api
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.state.settings
+    }
+
+    /// Drains, finishes what was accepted, writes the journal's queue, closes everything. Whether all of
+    /// it was done in the time that is set.
+    pub async fn stop(self) -> bool {
+        let server = &self.state.settings.server;
+        let (drain, limit) = (server.drain(), server.shutdown_timeout());
+        if !drain.is_zero() {
+            self.shutdown.announce();
+            tokio::time::sleep(drain).await;
+        }
+        self.shutdown.drain();
+        self.listening.stop().await;
+        self.shutdown.stop();
+        let in_time = self.shutdown.finish(limit).await;
+        if let Some(broker) = &self.broker {
+            broker.close().await;
+        }
+        self.state.database.close().await;
+        in_time
+    }
+}
+
+/// Opens the database that the settings name; nothing is asked of it yet.
+pub fn open_database(settings: &Settings) -> Result<Arc<dyn Database>, DatabaseError> {
+    let database = &settings.database;
+    let url = database.url.expose();
+    Ok(match url.strip_prefix("sqlite://") {
+        Some(path) => Arc::new(SqliteDatabase::open(SqliteOptions {
+            path: PathBuf::from(path.split('?').next().unwrap_or(path)),
+            readers_max: database.pool_max,
+            statement_timeout: database.statement_timeout(),
+        })?),
+        None => Arc::new(PostgresDatabase::open(&PostgresOptions {
+            url: url.to_owned(),
+            pool_max: database.pool_max,
+            connect_timeout: database.connect_timeout(),
+            statement_timeout: database.statement_timeout(),
+            append_timeout: settings.journal.commit_deadline(),
+        })?),
+    })
+}
+
+/// The broker that the settings name; None where this node is alone.
+fn open_broker(settings: &Settings) -> Result<Option<Arc<dyn Broker>>, BrokerError> {
+    let url = settings.broker.url.expose();
+    let ca_file = Some(settings.broker.ca_file.as_str()).filter(|file| !file.is_empty()).map(Path::new);
+    Ok(if url == "local" {
+        None
+    } else if url.starts_with("redis") {
+        Some(Arc::new(RedisBroker::open(url, ca_file)?))
+    } else {
+        Some(Arc::new(RabbitMqBroker::open(url, ca_file)?))
+    })
+}
+
+/// Migrates, or checks the schema; waits for a database that is starting too.
+async fn prepare(database: &dyn Database, settings: &Settings) -> Result<(), DatabaseError> {
+    let mode = match settings.database.migrate {
+        config::Migrate::Auto => Migrate::Apply,
+        config::Migrate::Off => Migrate::Check,
+    };
+    let patience = tokio::time::Instant::now() + START_PATIENCE;
+    let migrated = loop {
+        match database.migrate(mode).await {
+            Err(error @ DatabaseError::Unavailable(_)) if tokio::time::Instant::now() < patience => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the database is away; trying again"
+                );
+                tokio::time::sleep(START_PAUSE).await;
+            }
+            result => break result?,
+        }
+    };
+    for name in &migrated.applied {
+        tracing::info!(migration = %name, "the schema was brought up to date");
+    }
+    tracing::info!(
+        database = %database.dialect(),
+        schema = migrated.version,
+        durability = %database.durability().await?,
+        "the database is ready"
+    );
+    Ok(())
+}
+
+/// Each batch goes to this node's hub and, through the broker, to the others.
+fn on_commit(hub: Arc<Hub>, publisher: Option<Arc<Publisher>>) -> OnCommit {
+    Box::new(move |entries: Vec<Entry>| {
+        if let Some(publisher) = &publisher {
+            publisher.publish(hub.epoch(), entries.clone());
+        }
+        hub.offer_local(entries);
+    })
+}
+
+fn look_at_ceilings(intake: Arc<Intake>, kept_bytes_max: u64, shutdown: &Shutdown) {
+    let stopping = shutdown.clone();
+    shutdown.spawn(async move {
+        loop {
+            if let Err(error) = intake.look_at_ceilings(kept_bytes_max).await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "failed to look at what is kept");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(CEILINGS_PAUSE) => {}
+                () = stopping.stopped() => return,
+            }
+        }
+    });
+}
+
+fn hub_options(feed: &config::Feed) -> HubOptions {
+    HubOptions {
+        ring_events_max: feed.ring_events_max,
+        ring_bytes_max: feed.ring_bytes_max,
+        parked_max: feed.parked_max,
+        gap_wait: feed.gap_wait(),
+        head_poll: feed.head_poll(),
+        catch_up_page: feed.catch_up_page,
+        catch_up_readers_max: feed.catch_up_readers_max,
+    }
+}
+
+fn journal_options(journal: &config::Journal) -> JournalOptions {
+    JournalOptions {
+        queue_bytes_max: journal.queue_bytes_max,
+        queue_captures_max: journal.queue_captures_max,
+        batch_bytes_max: journal.batch_bytes_max,
+        batch_captures_max: journal.batch_captures_max,
+        commit_deadline: journal.commit_deadline(),
+    }
+}
+
+fn intake_options(settings: &Settings) -> IntakeOptions {
+    IntakeOptions {
+        auto_create: settings.capture.auto_create,
+        body_bytes_max: settings.capture.body_bytes_max,
+        body_inline_bytes_max: settings.journal.body_inline_bytes_max,
+        body_part_bytes: settings.journal.body_part_bytes,
+        client_rate_max: settings.capture.client_rate_max,
+        endpoints_max: settings.capture.endpoints_max,
+    }
+}
+
+fn upkeep_options(retention: &config::Retention) -> UpkeepOptions {
+    UpkeepOptions {
+        age_s_max: retention.age_s_max,
+        captures_per_endpoint_max: retention.captures_per_endpoint_max,
+        bytes_max: retention.bytes_max,
+        interval: retention.interval(),
+        step_captures: retention.step_captures,
+    }
+}
+
+fn server_options(settings: &Settings) -> ServerOptions {
+    let server = &settings.server;
+    ServerOptions {
+        listen: server.listen,
+        api_listen: server.api_listen,
+        workers: server.workers,
+        connections_max: server.connections_max,
+        head_timeout: server.head_timeout(),
+        keep_alive: server.keep_alive(),
+        write_timeout: settings.stream.write_timeout(),
+        shutdown_timeout: server.shutdown_timeout(),
+    }
+}

@@ -1,0 +1,131 @@
+//! What no type can say: ranges, and settings that must fit together.
+
+use super::{AuthMode, Settings};
+use crate::model::limits::RESERVED_PREFIXES;
+
+/// Shortest bearer token.
+const TOKEN_CHARS_MIN: usize = 16;
+
+pub fn mistakes(settings: &Settings) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut want = |holds: bool, mistake: &str| {
+        if !holds {
+            found.push(mistake.to_owned());
+        }
+    };
+    let Settings { server, capture, journal, feed, stream, database, auth, .. } = settings;
+
+    let prefix = &capture.prefix;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+    want(
+        !prefix.is_empty()
+            && prefix.len() <= 64
+            && prefix.chars().all(plain)
+            && prefix.chars().any(|c| c != '.'),
+        "capture.prefix: this must be one path segment of letters, digits, `-`, `.`, `_` and `~`",
+    );
+    want(
+        !RESERVED_PREFIXES.contains(&prefix.as_str()),
+        &format!(
+            "capture.prefix: `{prefix}` is reserved; take another than {}",
+            RESERVED_PREFIXES.join(", ")
+        ),
+    );
+
+    let listens_openly =
+        [Some(server.listen), server.api_listen].into_iter().flatten().any(|a| !a.ip().is_loopback());
+    want(
+        auth.mode == AuthMode::None || !auth.tokens.is_empty() || !listens_openly,
+        "auth.tokens: listening on an address that is not loopback wants a token, so that not everybody can \
+         read what is captured. Set `auth.tokens` (CREEL_AUTH__TOKENS, at least 16 characters, for example \
+         from `openssl rand -hex 24`), or say `auth.mode = \"none\"` (CREEL_AUTH__MODE=none) where the network \
+         is trusted",
+    );
+    want(
+        auth.tokens.iter().all(|t| t.expose().len() >= TOKEN_CHARS_MIN && t.expose().is_ascii()),
+        "auth.tokens: a token has at least 16 characters, all ASCII",
+    );
+    want(
+        server.public_url.is_empty()
+            || url::Url::parse(&server.public_url)
+                .is_ok_and(|u| ["http", "https"].contains(&u.scheme()) && u.path() == "/"),
+        "server.public_url: this must be an http or https URL without a path",
+    );
+
+    let url = database.url.expose();
+    want(
+        ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)),
+        "database.url: this must begin with sqlite:// or postgres://",
+    );
+    let broker = settings.broker.url.expose();
+    want(
+        broker == "local"
+            || ["redis://", "rediss://", "amqp://", "amqps://"].iter().any(|s| broker.starts_with(s)),
+        "broker.url: this must be `local` or begin with redis://, rediss://, amqp:// or amqps://",
+    );
+    want(
+        ["", "redis", "rabbitmq"].contains(&settings.broker.kind.as_str()),
+        "broker.kind: this must be `redis` or `rabbitmq`, or empty",
+    );
+    want(
+        !settings.broker.topic_prefix.is_empty()
+            && settings.broker.topic_prefix.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)),
+        "broker.topic_prefix: this must be letters, digits, `-`, `_` and `.`",
+    );
+
+    for (name, value) in [
+        ("server.connections_max", server.connections_max),
+        ("capture.body_bytes_max", capture.body_bytes_max),
+        ("capture.bodies_in_flight_bytes_max", capture.bodies_in_flight_bytes_max),
+        ("capture.websocket.message_bytes_max", capture.websocket.message_bytes_max),
+        ("journal.queue_bytes_max", journal.queue_bytes_max),
+        ("journal.queue_captures_max", journal.queue_captures_max),
+        ("journal.batch_bytes_max", journal.batch_bytes_max),
+        ("journal.batch_captures_max", journal.batch_captures_max),
+        ("journal.body_part_bytes", journal.body_part_bytes),
+        ("feed.ring_events_max", feed.ring_events_max),
+        ("feed.ring_bytes_max", feed.ring_bytes_max),
+        ("feed.parked_max", feed.parked_max),
+        ("feed.catch_up_page", feed.catch_up_page as usize),
+        ("feed.catch_up_readers_max", feed.catch_up_readers_max),
+        ("feed.publish_queue_max", feed.publish_queue_max),
+        ("stream.subscribers_max", stream.subscribers_max),
+        ("database.pool_max", database.pool_max),
+        ("api.page_default", settings.api.page_default as usize),
+        ("retention.step_captures", settings.retention.step_captures as usize),
+    ] {
+        want(value > 0, &format!("{name}: this must be at least 1"));
+    }
+    for (name, value) in [
+        ("server.head_timeout_ms", server.head_timeout()),
+        ("capture.body_idle_timeout_ms", capture.body_idle_timeout()),
+        ("capture.websocket.idle_timeout_ms", capture.websocket.idle_timeout()),
+        ("journal.commit_deadline_ms", journal.commit_deadline()),
+        ("feed.head_poll_ms", feed.head_poll()),
+        ("stream.heartbeat_ms", stream.heartbeat()),
+        ("stream.write_timeout_ms", stream.write_timeout()),
+        ("database.connect_timeout_ms", database.connect_timeout()),
+        ("database.statement_timeout_ms", database.statement_timeout()),
+        ("retention.interval_ms", settings.retention.interval()),
+    ] {
+        want(!value.is_zero(), &format!("{name}: this must be at least 1"));
+    }
+    want(
+        journal.body_inline_bytes_max <= journal.body_part_bytes,
+        "journal.body_inline_bytes_max: this must not be over journal.body_part_bytes",
+    );
+    want(journal.body_part_bytes <= 1_048_576, "journal.body_part_bytes: this must be at most 1048576");
+    want(
+        feed.broker_capture_bytes_max <= 524_288,
+        "feed.broker_capture_bytes_max: this must be at most 524288",
+    );
+    want(
+        capture.bodies_in_flight_bytes_max >= capture.body_bytes_max.min(journal.body_part_bytes * 4),
+        "capture.bodies_in_flight_bytes_max: this must have room for one body",
+    );
+    want(
+        settings.api.page_default <= settings.api.page_max,
+        "api.page_default: this must not be over api.page_max",
+    );
+    found
+}

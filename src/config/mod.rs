@@ -1,0 +1,258 @@
+//! Settings: every key with its default stands in `config.default.toml`, which is built in.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+mod check;
+mod load;
+pub mod reference;
+
+pub use load::{InvalidSettings, Source, load};
+
+/// The reference: every setting with its default and what it is for.
+pub const DEFAULTS: &str = include_str!("../config.default.toml");
+
+/// The settings in force. What each means, its unit and its default stand in [`DEFAULTS`].
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub server: Server,
+    pub capture: Capture,
+    pub journal: Journal,
+    pub feed: Feed,
+    pub stream: Stream,
+    pub database: Database,
+    pub broker: Broker,
+    pub auth: Auth,
+    pub cors: Cors,
+    pub api: Api,
+    pub retention: Retention,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub listen: SocketAddr,
+    #[serde(deserialize_with = "load::empty_as_none")]
+    pub api_listen: Option<SocketAddr>,
+    pub public_url: String,
+    pub workers: usize,
+    pub connections_max: usize,
+    head_timeout_ms: u64,
+    keep_alive_ms: u64,
+    shutdown_timeout_ms: u64,
+    drain_ms: u64,
+    #[serde(deserialize_with = "load::networks")]
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capture {
+    pub prefix: String,
+    pub auto_create: bool,
+    pub body_bytes_max: usize,
+    body_idle_timeout_ms: u64,
+    pub bodies_in_flight_bytes_max: usize,
+    pub client_rate_max: u32,
+    pub endpoints_max: u64,
+    pub kept_bytes_max: u64,
+    pub websocket: CaptureWebSocket,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaptureWebSocket {
+    pub echo: bool,
+    pub message_bytes_max: usize,
+    pub messages_max: u64,
+    idle_timeout_ms: u64,
+    pub sockets_max: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    pub queue_bytes_max: usize,
+    pub queue_captures_max: usize,
+    pub batch_bytes_max: usize,
+    pub batch_captures_max: usize,
+    commit_deadline_ms: u64,
+    pub body_inline_bytes_max: usize,
+    pub body_part_bytes: usize,
+    pub retry_after_s: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Feed {
+    pub ring_events_max: usize,
+    pub ring_bytes_max: usize,
+    gap_wait_ms: u64,
+    head_poll_ms: u64,
+    pub parked_max: usize,
+    pub catch_up_page: u32,
+    pub catch_up_readers_max: usize,
+    pub publish_queue_max: usize,
+    pub broker_capture_bytes_max: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stream {
+    heartbeat_ms: u64,
+    pub subscribers_max: usize,
+    write_timeout_ms: u64,
+    close_pace_us: u64,
+    pub reconnect_ms_max: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    pub url: Secret,
+    pub migrate: Migrate,
+    pub pool_max: usize,
+    connect_timeout_ms: u64,
+    statement_timeout_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Migrate {
+    Auto,
+    Off,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Broker {
+    pub url: Secret,
+    pub kind: String,
+    pub topic_prefix: String,
+    pub ca_file: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    pub mode: AuthMode,
+    pub tokens: Vec<Secret>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    Tokens,
+    None,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cors {
+    pub capture: CorsRules,
+    pub api: CorsRules,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorsRules {
+    pub allow_origins: Vec<String>,
+    pub max_age_s: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    pub page_default: u32,
+    pub page_max: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    pub age_s_max: u64,
+    pub captures_per_endpoint_max: u64,
+    pub bytes_max: u64,
+    interval_ms: u64,
+    pub step_captures: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A value that may hold a password; it prints as `***`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+macro_rules! durations {
+    ($($section:ty { $($name:ident = $field:ident: $unit:ident),+ $(,)? })+) => {
+        $(impl $section {
+            $(pub fn $name(&self) -> Duration {
+                Duration::$unit(self.$field)
+            })+
+        })+
+    };
+}
+
+durations! {
+    Server {
+        head_timeout = head_timeout_ms: from_millis,
+        keep_alive = keep_alive_ms: from_millis,
+        shutdown_timeout = shutdown_timeout_ms: from_millis,
+        drain = drain_ms: from_millis,
+    }
+    Capture { body_idle_timeout = body_idle_timeout_ms: from_millis }
+    CaptureWebSocket { idle_timeout = idle_timeout_ms: from_millis }
+    Journal { commit_deadline = commit_deadline_ms: from_millis }
+    Feed { gap_wait = gap_wait_ms: from_millis, head_poll = head_poll_ms: from_millis }
+    Stream {
+        heartbeat = heartbeat_ms: from_millis,
+        write_timeout = write_timeout_ms: from_millis,
+        close_pace = close_pace_us: from_micros,
+    }
+    Database {
+        connect_timeout = connect_timeout_ms: from_millis,
+        statement_timeout = statement_timeout_ms: from_millis,
+    }
+    Retention { interval = interval_ms: from_millis }
+}
+
+impl Settings {
+    /// The URL that links to this cluster begin with, without a slash at its end.
+    pub fn public_url(&self, bound: SocketAddr) -> String {
+        match self.server.public_url.trim_end_matches('/') {
+            "" => format!("http://{bound}"),
+            url => url.to_owned(),
+        }
+    }
+}

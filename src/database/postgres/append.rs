@@ -1,0 +1,136 @@
+//! The journal's own connection, and the one statement that appends a batch.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement};
+
+use super::connect::Connector;
+use super::errors::classify;
+use crate::database::columns::{CaptureColumns, columns};
+use crate::database::{Appended, DatabaseError, JournalBatch};
+
+/// The head row is locked from its update to the commit, and its configuration is judged on the locked
+/// row. The whole is one statement outside of any transaction block: a node that freezes holds nothing.
+const APPEND: &str = concat!(
+    "WITH head AS (UPDATE journal_head SET seq = seq + $1 WHERE id = 1 AND config_seq = $2 \
+                   RETURNING seq - $1 AS base), \
+          put AS (INSERT INTO journal (seq, ",
+    columns!(),
+    ") SELECT head.base + t.ord, ",
+    columns!(),
+    " FROM head, unnest($3::bigint[], $4::bytea[], $5::bigint[], $6::text[], $7::text[], $8::bytea[], \
+        $9::text[], $10::text[], $11::bytea[], $12::bigint[], $13::bytea[], $14::text[], $15::text[], \
+        $16::bytea[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::bigint[]) \
+        WITH ORDINALITY AS t (",
+    columns!(),
+    ", ord)) SELECT base FROM head"
+);
+
+pub struct JournalConnection {
+    connector: Connector,
+    timeout: Duration,
+    open: Option<Open>,
+}
+
+struct Open {
+    client: Client,
+    append: Statement,
+    connection: JoinHandle<()>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+impl JournalConnection {
+    pub fn new(connector: Connector, timeout: Duration) -> Self {
+        Self { connector, timeout, open: None }
+    }
+
+    /// See [`Database::append`](crate::database::Database::append). A connection that failed, was too
+    /// slow, or whose caller has gone in the middle, is dropped; the next call makes a new one.
+    pub async fn append(&mut self, batch: &JournalBatch<'_>) -> Result<Appended, DatabaseError> {
+        let open = self.take().await?;
+        let result = match tokio::time::timeout(self.timeout, insert(&open, batch)).await {
+            Ok(result) => result.map_err(classify),
+            Err(_) => Err(DatabaseError::timed_out("an append", self.timeout)),
+        };
+        if !matches!(result, Err(DatabaseError::Unavailable(_) | DatabaseError::Other(_))) {
+            self.open = Some(open);
+        }
+        result
+    }
+
+    pub async fn durability(&mut self) -> Result<String, DatabaseError> {
+        const SETTINGS: &str = "SELECT 'fsync=' || current_setting('fsync') || ' synchronous_commit=' || \
+                                current_setting('synchronous_commit')";
+        let open = self.take().await?;
+        let row = open.client.query_one(SETTINGS, &[]).await.map_err(classify)?;
+        self.open = Some(open);
+        row.try_get(0).map_err(classify)
+    }
+
+    pub fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// Takes the connection out, so that it is put back only where it is known to be sound.
+    async fn take(&mut self) -> Result<Open, DatabaseError> {
+        if let Some(open) = self.open.take().filter(|open| !open.client.is_closed()) {
+            return Ok(open);
+        }
+        let (client, connection) = self.connector.connect(self.timeout).await?;
+        // A server set to lose commits is put right for this connection.
+        client.batch_execute("SET synchronous_commit = on").await.map_err(classify)?;
+        let append = client.prepare(APPEND).await.map_err(classify)?;
+        Ok(Open { client, append, connection })
+    }
+}
+
+async fn insert(open: &Open, batch: &JournalBatch<'_>) -> Result<Appended, tokio_postgres::Error> {
+    let captures = batch.captures;
+    let columns: Vec<CaptureColumns<'_>> = captures.iter().map(|c| CaptureColumns::of(c)).collect();
+    macro_rules! of_capture {
+        (|$c:ident| $value:expr) => {
+            captures.iter().map(|$c| $value).collect::<Vec<_>>()
+        };
+    }
+    macro_rules! of_columns {
+        (|$c:ident| $value:expr) => {
+            columns.iter().map(|$c| $value).collect::<Vec<_>>()
+        };
+    }
+    let count = i64::try_from(captures.len()).expect("a batch is small");
+    let arrays: [&(dyn ToSql + Sync); 21] = [
+        &count,
+        &batch.config_seq,
+        &of_columns!(|c| c.kind),
+        &of_capture!(|c| c.id.as_bytes().as_slice()),
+        &of_capture!(|c| c.received_us),
+        &of_capture!(|c| c.endpoint.as_str()),
+        &of_capture!(|c| c.method.as_ref()),
+        &of_capture!(|c| c.target.as_bytes()),
+        &of_capture!(|c| c.version.as_ref()),
+        &of_capture!(|c| c.scheme.as_ref()),
+        &of_capture!(|c| c.host.as_bytes()),
+        &of_capture!(|c| i64::from(c.port)),
+        &of_capture!(|c| c.headers.as_bytes().as_ref()),
+        &of_columns!(|c| c.peer.as_str()),
+        &of_columns!(|c| c.client.as_deref()),
+        &of_columns!(|c| c.body),
+        &of_capture!(|c| i64::try_from(c.body.bytes).unwrap_or(i64::MAX)),
+        &of_columns!(|c| c.body_flags),
+        &of_columns!(|c| c.detail.as_deref()),
+        &of_columns!(|c| c.reply_source),
+        &of_capture!(|c| i64::from(c.reply.status)),
+    ];
+    let rows = open.client.query(&open.append, &arrays).await?;
+    Ok(match rows.first() {
+        Some(row) => Appended::At { base: row.try_get(0)? },
+        None => Appended::ConfigurationMoved,
+    })
+}

@@ -1,0 +1,255 @@
+//! SQLite: one thread does all writes, a few connections read, and an OS lock on the folder keeps a
+//! second process out.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::{
+    Appended, Database, DatabaseError, Dialect, JournalBatch, Migrate, Migrated, PoolUse, Row, Sql, Table,
+    Value,
+};
+
+mod errors;
+mod migrate;
+mod writer;
+
+use errors::classify;
+use writer::Job;
+
+/// Writes that wait for the thread. Each waiter holds its own statement, so this is small.
+const WRITE_QUEUE: usize = 64;
+
+/// Steps of SQLite's virtual machine between two looks at the time.
+const STEPS: i32 = 20_000;
+
+/// Where an SQLite database is, and how it is used.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    pub path: PathBuf,
+    /// Connections that read at a time.
+    pub readers_max: usize,
+    pub statement_timeout: Duration,
+}
+
+pub struct SqliteDatabase {
+    options: SqliteOptions,
+    writes: Mutex<Option<mpsc::Sender<Job>>>,
+    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    readers: Arc<Readers>,
+    /// Held as long as the database is open.
+    _lock: File,
+}
+
+struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+    max: usize,
+}
+
+impl SqliteDatabase {
+    /// Opens the database, making file and folder where they are missing.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written, or another process has the database open.
+    pub fn open(options: SqliteOptions) -> Result<Self, DatabaseError> {
+        if let Some(folder) = options.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|error| at(folder, error))?;
+        }
+        let lock = lock(&options.path)?;
+        let connection = writer::open(&options.path)?;
+        let (sender, receiver) = mpsc::channel(WRITE_QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("creel-sqlite".into())
+            .spawn(move || writer::run(connection, receiver))
+            .map_err(|error| DatabaseError::Other(error.into()))?;
+        Ok(Self {
+            readers: Arc::new(Readers {
+                idle: Mutex::default(),
+                permits: Semaphore::new(options.readers_max),
+                max: options.readers_max,
+            }),
+            options,
+            writes: Mutex::new(Some(sender)),
+            writer: Mutex::new(Some(thread)),
+            _lock: lock,
+        })
+    }
+
+    async fn write<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, DatabaseError>>) -> Job,
+    ) -> Result<T, DatabaseError> {
+        let closed = || DatabaseError::Unavailable("the database is closed".into());
+        let sender = self.writes.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
+        let (done, result) = oneshot::channel();
+        sender.send(job(done)).await.map_err(|_| closed())?;
+        result.await.map_err(|_| closed())?
+    }
+}
+
+#[async_trait::async_trait]
+impl Database for SqliteDatabase {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
+    async fn append(&self, batch: &JournalBatch<'_>) -> Result<Appended, DatabaseError> {
+        let captures = batch.captures.to_vec();
+        let config_seq = batch.config_seq;
+        self.write(|done| Job::Append { captures, config_seq, done }).await
+    }
+
+    async fn execute(&self, sql: &Sql, values: &[Value]) -> Result<u64, DatabaseError> {
+        let (text, values) = (sql.sqlite, values.to_vec());
+        self.write(|done| Job::Execute { text, values, done }).await
+    }
+
+    async fn query(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+        let limit = self.options.statement_timeout;
+        let permit = tokio::time::timeout(limit, self.readers.permits.acquire())
+            .await
+            .map_err(|_| DatabaseError::timed_out("waiting for a connection", limit))?
+            .map_err(|error| DatabaseError::Unavailable(error.into()))?;
+        let readers = self.readers.clone();
+        let (path, text, values) = (self.options.path.clone(), sql.sqlite, values.to_vec());
+        let rows = tokio::task::spawn_blocking(move || readers.query(&path, limit, text, &values))
+            .await
+            .map_err(|error| DatabaseError::Other(error.into()))?;
+        drop(permit);
+        rows
+    }
+
+    async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError> {
+        let statements = statements.iter().map(|(sql, values)| (sql.sqlite, values.clone())).collect();
+        self.write(|done| Job::Batch { statements, done }).await
+    }
+
+    async fn insert(&self, table: &'static Table, rows: Vec<Vec<Value>>) -> Result<(), DatabaseError> {
+        self.write(|done| Job::Insert { table, rows, done }).await
+    }
+
+    async fn migrate(&self, mode: Migrate) -> Result<Migrated, DatabaseError> {
+        self.write(|done| Job::Migrate { mode, done }).await
+    }
+
+    async fn durability(&self) -> Result<String, DatabaseError> {
+        self.write(|done| Job::Durability { done }).await
+    }
+
+    fn pool(&self) -> PoolUse {
+        let idle = self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let in_use = self.readers.max - self.readers.permits.available_permits().min(self.readers.max);
+        PoolUse { in_use, open: in_use + idle }
+    }
+
+    async fn close(&self) {
+        self.readers.permits.close();
+        self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        drop(self.writes.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                tracing::error!("the thread that writes to the database panicked");
+            }
+        }
+    }
+}
+
+impl Readers {
+    fn query(
+        &self,
+        path: &Path,
+        limit: Duration,
+        text: &str,
+        values: &[Value],
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => open_reader(path)?,
+        };
+        // SQLite has no limit of time of its own: it asks every so many steps whether to go on.
+        let deadline = Instant::now() + limit;
+        connection.progress_handler(STEPS, Some(move || Instant::now() > deadline)).map_err(classify)?;
+        let rows = rows(&connection, text, values);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        rows
+    }
+}
+
+fn open_reader(path: &Path) -> Result<Connection, DatabaseError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(classify)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(classify)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn rows(connection: &Connection, text: &str, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+    let mut statement = connection.prepare_cached(&numbered(text)).map_err(classify)?;
+    let columns = statement.column_count();
+    let mut found =
+        statement.query(rusqlite::params_from_iter(values.iter().map(parameter))).map_err(classify)?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next().map_err(classify)? {
+        let values: Result<Vec<Value>, _> = (0..columns).map(|i| row.get_ref(i).map(value)).collect();
+        rows.push(Row(values.map_err(classify)?));
+    }
+    Ok(rows)
+}
+
+/// `$1` is a name to SQLite, numbered by where it first appears; `?1` is the first value.
+fn numbered(text: &str) -> String {
+    text.replace('$', "?")
+}
+
+fn parameter(value: &Value) -> rusqlite::types::ToSqlOutput<'_> {
+    rusqlite::types::ToSqlOutput::Borrowed(match value {
+        Value::Null => ValueRef::Null,
+        Value::Int(value) => ValueRef::Integer(*value),
+        Value::Text(value) => ValueRef::Text(value.as_bytes()),
+        Value::Bytes(value) => ValueRef::Blob(value),
+    })
+}
+
+fn value(found: ValueRef<'_>) -> Value {
+    match found {
+        ValueRef::Null | ValueRef::Real(_) => Value::Null,
+        ValueRef::Integer(value) => Value::Int(value),
+        ValueRef::Text(value) => Value::Text(String::from_utf8_lossy(value).into_owned()),
+        ValueRef::Blob(value) => Value::Bytes(value.to_vec().into()),
+    }
+}
+
+fn lock(path: &Path) -> Result<File, DatabaseError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&name)
+        .map_err(|error| at(Path::new(&name), error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(DatabaseError::Other(
+            format!(
+                "{} is in use by another Creel; SQLite serves one node, for several use Postgres",
+                path.display()
+            )
+            .into(),
+        )),
+        Err(std::fs::TryLockError::Error(error)) => Err(at(Path::new(&name), error)),
+    }
+}
+
+fn at(path: &Path, error: std::io::Error) -> DatabaseError {
+    DatabaseError::Other(format!("{}: {error}", path.display()).into())
+}

@@ -1,0 +1,62 @@
+//! What nodes tell each other through the broker: the entries of a commit, large ones by number alone.
+//!
+//! The format has a number of its own. A node that does not know it, or cannot read a message, reads the
+//! journal instead: nodes of two versions work side by side.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::broker::MESSAGE_BYTES_MAX;
+use crate::model::Entry;
+
+const FORMAT: u8 = 1;
+
+/// Room that a message keeps free for what stands around its entries.
+const ENTRIES_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Message {
+    pub node: Uuid,
+    pub epoch: i64,
+    pub items: Vec<Announced>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Announced {
+    Entry(Entry),
+    /// Too large to be sent along.
+    Seq(i64),
+}
+
+/// Encodes entries into as many messages as they need.
+pub fn encode(node: Uuid, epoch: i64, entries: Vec<Entry>, entry_bytes_max: usize) -> Vec<Bytes> {
+    let mut messages = Vec::new();
+    let mut items = Vec::with_capacity(entries.len());
+    let mut bytes = 0;
+    for entry in entries {
+        let weight = entry.weight();
+        let item = if weight > entry_bytes_max { Announced::Seq(entry.seq) } else { Announced::Entry(entry) };
+        if bytes + weight.min(entry_bytes_max) > ENTRIES_BYTES_MAX && !items.is_empty() {
+            messages.push(encoded(Message { node, epoch, items: std::mem::take(&mut items) }));
+            bytes = 0;
+        }
+        bytes += weight.min(entry_bytes_max);
+        items.push(item);
+    }
+    messages.push(encoded(Message { node, epoch, items }));
+    messages
+}
+
+fn encoded(message: Message) -> Bytes {
+    let buffer = postcard::to_extend(&message, vec![FORMAT]).expect("plain types, and a Vec takes them");
+    Bytes::from(buffer)
+}
+
+/// Decodes a message; None where this node cannot read it.
+pub fn decode(message: &[u8]) -> Option<Message> {
+    match message.split_first() {
+        Some((&FORMAT, rest)) => postcard::from_bytes(rest).ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,18 @@
+//! The live side of the journal: from this node's commits and the broker, through the hub, to the
+//! subscribers; every entry once, in order, with nothing missing.
+
+mod event;
+mod filter;
+mod hub;
+mod large;
+mod message;
+mod publisher;
+mod sequencer;
+mod subscriber;
+
+pub use event::Event;
+pub use filter::Filter;
+pub use hub::{Hub, HubOptions};
+pub use large::LargeEvent;
+pub use publisher::Publisher;
+pub use subscriber::{Item, Since, Subscriber};

@@ -1,0 +1,314 @@
+//! The order of events: what is next is passed on, what was is dropped, what is too early is parked.
+//!
+//! Pure: it reads neither database nor clock, and waits for nobody.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::event::Event;
+use crate::metrics::Way;
+use crate::model::{Cursor, Entry};
+
+/// An event weighs its entry and what it is encoded into.
+const ENCODED_FACTOR: usize = 3;
+
+/// What came, and how.
+#[derive(Debug)]
+pub enum Offered {
+    Entry(Entry, Way),
+    /// Committed, but to be read from the database.
+    Seq(i64),
+}
+
+/// Recent events in order, and those that wait for one before them.
+#[derive(Debug)]
+pub struct Sequencer {
+    pub epoch: i64,
+    /// Counts the times that the journal went another way.
+    pub generation: u64,
+    /// The newest entry passed on.
+    last: i64,
+    last_id: Option<Uuid>,
+    /// Every event above this one is in the ring, unless it was removed.
+    ring_floor: i64,
+    ring: VecDeque<Arc<Event>>,
+    ring_bytes: usize,
+    parked: BTreeMap<i64, Offered>,
+    /// The highest number that is known to be committed.
+    known: i64,
+    limits: RingLimits,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct RingLimits {
+    pub events_max: usize,
+    pub bytes_max: usize,
+    pub parked_max: usize,
+}
+
+/// What passing on has done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    pub local: u64,
+    pub broker: u64,
+    pub repair: u64,
+}
+
+impl Passed {
+    pub fn any(&self) -> bool {
+        self.local + self.broker + self.repair > 0
+    }
+
+    fn count(&mut self, way: Way) {
+        match way {
+            Way::Local => self.local += 1,
+            Way::Broker => self.broker += 1,
+            Way::Repair => self.repair += 1,
+        }
+    }
+}
+
+/// Why entries are missing before the next that are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gap {
+    None,
+    /// They may be on their way.
+    Waiting {
+        behind: i64,
+    },
+    /// The next one was announced by number alone.
+    Announced,
+}
+
+impl Sequencer {
+    pub fn new(limits: RingLimits) -> Self {
+        Self {
+            epoch: 0,
+            generation: 0,
+            last: 0,
+            last_id: None,
+            ring_floor: 0,
+            ring: VecDeque::new(),
+            ring_bytes: 0,
+            parked: BTreeMap::new(),
+            known: 0,
+            limits,
+        }
+    }
+
+    /// Begins at a place, forgetting all before.
+    pub fn restart(&mut self, epoch: i64, last: i64, last_id: Option<Uuid>) {
+        let generation = self.generation + 1;
+        *self = Self {
+            epoch,
+            generation,
+            last,
+            last_id,
+            ring_floor: last,
+            known: last,
+            ..Self::new(self.limits)
+        };
+    }
+
+    pub fn last(&self) -> i64 {
+        self.last
+    }
+
+    /// The place behind the newest event.
+    pub fn cursor(&self) -> Cursor {
+        match self.last_id {
+            Some(id) => Cursor::behind(self.epoch, self.last, id),
+            None => Cursor { epoch: self.epoch, seq: self.last, digest: 0 },
+        }
+    }
+
+    pub fn last_id(&self) -> Option<Uuid> {
+        self.last_id
+    }
+
+    pub fn known(&self) -> i64 {
+        self.known
+    }
+
+    /// Learns how far the journal goes.
+    pub fn learn_head(&mut self, seq: i64) {
+        self.known = self.known.max(seq);
+    }
+
+    /// Takes what came, in any order.
+    pub fn offer(&mut self, offered: impl IntoIterator<Item = Offered>) -> Passed {
+        let mut passed = Passed::default();
+        for offered in offered {
+            let seq = match &offered {
+                Offered::Entry(entry, _) => entry.seq,
+                Offered::Seq(seq) => *seq,
+            };
+            self.known = self.known.max(seq);
+            match offered {
+                _ if seq <= self.last => {}
+                Offered::Entry(entry, way) if seq == self.last + 1 => {
+                    passed.count(way);
+                    self.push(entry);
+                    self.unpark(&mut passed);
+                }
+                // What finds no room is read from the database when its turn has come.
+                offered if self.parked.len() < self.limits.parked_max => {
+                    drop(self.parked.insert(seq, offered));
+                }
+                _ => {}
+            }
+        }
+        passed
+    }
+
+    /// Takes a page that was read from the database: every entry up to `upto` that was not removed.
+    pub fn fill(&mut self, page: Vec<Entry>, upto: i64) -> Passed {
+        let mut passed = Passed::default();
+        for entry in page {
+            if entry.seq > self.last {
+                passed.count(Way::Repair);
+                self.push(entry);
+            }
+        }
+        if upto > self.last {
+            self.last = upto;
+            self.last_id = None;
+        }
+        self.parked = self.parked.split_off(&(self.last + 1));
+        self.unpark(&mut passed);
+        passed
+    }
+
+    pub fn gap(&self) -> Gap {
+        match self.parked.get(&(self.last + 1)) {
+            Some(_) => Gap::Announced,
+            None if self.known > self.last => Gap::Waiting { behind: self.last },
+            None => Gap::None,
+        }
+    }
+
+    /// The events behind a place, at most so many; None where the ring does not reach back so far.
+    pub fn behind(&self, place: i64, events_max: usize) -> Option<Vec<Arc<Event>>> {
+        if place < self.ring_floor {
+            return None;
+        }
+        let start = self.ring.partition_point(|event| event.entry.seq <= place);
+        Some(self.ring.iter().skip(start).take(events_max).cloned().collect())
+    }
+
+    fn unpark(&mut self, passed: &mut Passed) {
+        while let Some(next) = self.parked.first_entry() {
+            if *next.key() != self.last + 1 || matches!(next.get(), Offered::Seq(_)) {
+                return;
+            }
+            if let Offered::Entry(entry, way) = next.remove() {
+                passed.count(way);
+                self.push(entry);
+            }
+        }
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.last = entry.seq;
+        self.last_id = Some(entry.id());
+        self.known = self.known.max(entry.seq);
+        self.ring_bytes += entry.weight() * ENCODED_FACTOR;
+        self.ring.push_back(Arc::new(Event::new(self.epoch, entry)));
+        while self.ring.len() > self.limits.events_max
+            || (self.ring_bytes > self.limits.bytes_max && self.ring.len() > 1)
+        {
+            let Some(oldest) = self.ring.pop_front() else { return };
+            self.ring_bytes -= oldest.entry.weight() * ENCODED_FACTOR;
+            self.ring_floor = oldest.entry.seq;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{EndpointCode, EntryKind, Removal, Removed};
+
+    fn entry(seq: i64) -> Entry {
+        let endpoint = EndpointCode::parse("e").unwrap();
+        let id = Uuid::from_u128(u128::try_from(seq).unwrap());
+        Entry { seq, what: EntryKind::Removal(Removal { id, at_us: 0, endpoint, removed: Removed::All }) }
+    }
+
+    fn sequencer(parked_max: usize) -> Sequencer {
+        Sequencer::new(RingLimits { events_max: 10_000, bytes_max: usize::MAX, parked_max })
+    }
+
+    fn seqs(sequencer: &Sequencer) -> Vec<i64> {
+        sequencer.behind(0, usize::MAX).unwrap().iter().map(|event| event.entry.seq).collect()
+    }
+
+    #[test]
+    fn what_is_early_waits_and_what_was_is_dropped() {
+        let mut sequencer = sequencer(10);
+        let early = Offered::Entry(entry(2), Way::Local);
+        assert!(!sequencer.offer([early]).any());
+        assert_eq!(sequencer.gap(), Gap::Waiting { behind: 0 });
+        let passed = sequencer.offer([Offered::Entry(entry(1), Way::Broker)]);
+        assert_eq!(passed, Passed { local: 1, broker: 1, repair: 0 });
+        assert!(!sequencer.offer([Offered::Entry(entry(1), Way::Broker)]).any());
+        assert_eq!((seqs(&sequencer), sequencer.gap()), (vec![1, 2], Gap::None));
+    }
+
+    #[test]
+    fn a_hole_that_was_removed_is_passed_over() {
+        let mut sequencer = sequencer(10);
+        sequencer.offer([Offered::Entry(entry(5), Way::Local)]);
+        assert_eq!(sequencer.fill(vec![entry(1), entry(3)], 4).repair, 2);
+        assert_eq!(seqs(&sequencer), [1, 3, 5]);
+    }
+
+    #[test]
+    fn an_announced_entry_is_read_at_once() {
+        let mut sequencer = sequencer(10);
+        sequencer.offer([Offered::Seq(1), Offered::Entry(entry(2), Way::Broker)]);
+        assert_eq!(sequencer.gap(), Gap::Announced);
+        sequencer.fill(vec![entry(1)], 1);
+        assert_eq!((seqs(&sequencer), sequencer.gap()), (vec![1, 2], Gap::None));
+    }
+
+    #[test]
+    fn the_ring_says_where_it_begins() {
+        let limits = RingLimits { events_max: 2, bytes_max: usize::MAX, parked_max: 1 };
+        let mut sequencer = Sequencer::new(limits);
+        sequencer.offer((1..=5).map(|seq| Offered::Entry(entry(seq), Way::Local)));
+        assert!(sequencer.behind(2, 9).is_none());
+        assert_eq!(sequencer.behind(3, 9).unwrap().len(), 2);
+        assert_eq!(sequencer.behind(5, 9).unwrap().len(), 0);
+    }
+
+    proptest! {
+        /// Whatever is lost, repeated or reordered: repairs make it whole, once, in order.
+        #[test]
+        fn any_delivery_becomes_every_entry_once_in_order(
+            deliveries in prop::collection::vec((1i64..60, any::<bool>()), 0..200),
+            parked_max in 0usize..20,
+            repair_every in 1usize..30,
+        ) {
+            let mut sequencer = sequencer(parked_max);
+            for (i, (seq, announced)) in deliveries.iter().enumerate() {
+                let offered =
+                    if *announced { Offered::Seq(*seq) } else { Offered::Entry(entry(*seq), Way::Broker) };
+                sequencer.offer([offered]);
+                if i % repair_every == 0 && sequencer.gap() != Gap::None {
+                    let (from, upto) = (sequencer.last() + 1, sequencer.known());
+                    sequencer.fill((from..=upto).map(entry).collect(), upto);
+                }
+            }
+            sequencer.learn_head(60);
+            let (from, upto) = (sequencer.last() + 1, sequencer.known());
+            sequencer.fill((from..=upto).map(entry).collect(), upto);
+            prop_assert_eq!(seqs(&sequencer), (1..=60).collect::<Vec<_>>());
+            prop_assert_eq!(sequencer.gap(), Gap::None);
+        }
+    }
+}

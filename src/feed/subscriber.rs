@@ -1,0 +1,291 @@
+//! A subscriber: a place in the journal that moves through the ring, or through the database where the
+//! ring does not reach back so far.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::event::Event;
+use super::filter::Filter;
+use super::hub::Hub;
+use super::large::LargeEvent;
+use crate::database::DatabaseError;
+use crate::model::wire::BodyForm;
+use crate::model::{Cursor, EntryKind};
+use crate::storage;
+
+/// Events that are taken from the ring at a time.
+const TAKE_MAX: usize = 128;
+
+/// Where a subscription begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    Now,
+    Earliest,
+    /// Microseconds since the Unix epoch.
+    Time(i64),
+    Cursor(Cursor),
+}
+
+/// What a subscriber is to be sent.
+#[derive(Debug, Clone)]
+pub enum Item {
+    Event(Arc<Event>),
+    /// Retention has removed captures of these endpoints that the subscriber has not seen.
+    Truncated {
+        cursor: Cursor,
+        endpoints: Vec<String>,
+    },
+    /// The journal is another one than the subscriber's cursor was of; it goes on from here.
+    Reset {
+        cursor: Cursor,
+    },
+}
+
+pub struct Subscriber {
+    hub: Arc<Hub>,
+    filter: Filter,
+    form: BodyForm,
+    /// The newest entry that was sent, or passed over by the filter.
+    place: i64,
+    cursor: Cursor,
+    generation: u64,
+    /// Trims up to here were told, or do not concern this subscriber.
+    told_trims: i64,
+    from_us: i64,
+    catching_up: bool,
+    pending: Vec<Item>,
+    changes: watch::Receiver<()>,
+}
+
+impl Subscriber {
+    /// Subscribes. The subscriber's place is final when this returns: whatever is committed after is sent.
+    pub async fn new(
+        hub: Arc<Hub>,
+        filter: Filter,
+        form: BodyForm,
+        since: Since,
+    ) -> Result<Self, DatabaseError> {
+        let changes = hub.changes();
+        let (generation, now) = {
+            let sequencer = hub.sequencer();
+            (sequencer.generation, sequencer.cursor())
+        };
+        let mut subscriber = Self {
+            filter,
+            form,
+            place: now.seq,
+            cursor: now,
+            generation,
+            told_trims: i64::MAX,
+            from_us: i64::MIN,
+            catching_up: false,
+            pending: Vec::new(),
+            changes,
+            hub,
+        };
+        match since {
+            Since::Now => subscriber.told_trims = now.seq,
+            Since::Earliest => subscriber.begin_at(0).await?,
+            Since::Time(us) => {
+                let first = storage::journal::first_place_at(subscriber.hub.database.as_ref(), us).await?;
+                subscriber.begin_at((first - 1).min(now.seq)).await?;
+                subscriber.from_us = us;
+            }
+            Since::Cursor(cursor) => subscriber.resume(cursor, now).await?,
+        }
+        Ok(subscriber)
+    }
+
+    /// The place behind what was returned by [`Self::next`].
+    pub fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    pub fn form(&self) -> BodyForm {
+        self.form
+    }
+
+    /// Changes what is sent from now on; the place stays.
+    pub fn change(&mut self, filter: Filter, form: BodyForm) {
+        self.filter = filter;
+        self.form = form;
+    }
+
+    /// An event whose body is sent piece by piece, where it is such a one.
+    pub fn large(&self, event: &Event) -> Option<LargeEvent> {
+        let encoded = event.encoded(self.form);
+        let EntryKind::Capture(capture) = &event.entry.what else { return None };
+        (!encoded.is_whole())
+            .then(|| LargeEvent::new(self.hub.database.clone(), capture.id, encoded.json(), b"}"))
+    }
+
+    /// Waits for what is to be sent next; never empty. Safe to cancel: what was not returned comes again.
+    ///
+    /// # Errors
+    /// Where the database is needed and does not answer. Calling again goes on at the same place.
+    pub async fn next(&mut self) -> Result<Vec<Item>, DatabaseError> {
+        loop {
+            if !self.pending.is_empty() {
+                return Ok(std::mem::take(&mut self.pending));
+            }
+            self.changes.mark_unchanged();
+            match self.take_from_ring() {
+                Taken::Items(items) if items.is_empty() => {}
+                Taken::Items(items) => return Ok(items),
+                Taken::NothingNew => {
+                    if self.changes.changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                }
+                Taken::TooFarBack => {
+                    let items = self.catch_up().await?;
+                    if !items.is_empty() {
+                        return Ok(items);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_from_ring(&mut self) -> Taken {
+        let hub = self.hub.clone();
+        let sequencer = hub.sequencer();
+        if sequencer.generation != self.generation {
+            self.generation = sequencer.generation;
+            self.cursor = sequencer.cursor();
+            self.place = sequencer.last();
+            self.told_trims = self.place;
+            return Taken::Items(vec![Item::Reset { cursor: self.cursor }]);
+        }
+        if self.place >= sequencer.last() {
+            self.settle(false);
+            return Taken::NothingNew;
+        }
+        let Some(events) = sequencer.behind(self.place, TAKE_MAX) else {
+            drop(sequencer);
+            self.settle(true);
+            return Taken::TooFarBack;
+        };
+        match events.last() {
+            Some(newest) => (self.place, self.cursor) = (newest.entry.seq, newest.cursor),
+            // The rest was removed.
+            None => (self.place, self.cursor) = (sequencer.last(), sequencer.cursor()),
+        }
+        drop(sequencer);
+        self.settle(false);
+        Taken::Items(self.wanted(events))
+    }
+
+    /// Reads a page behind the place from the database; a bounded number of subscribers do so at a time.
+    async fn catch_up(&mut self) -> Result<Vec<Item>, DatabaseError> {
+        let hub = self.hub.clone();
+        let _permit =
+            hub.readers.acquire().await.map_err(|error| DatabaseError::Unavailable(error.into()))?;
+        let (head, epoch) = {
+            let sequencer = hub.sequencer();
+            (sequencer.cursor(), sequencer.epoch)
+        };
+        let database = hub.database.as_ref();
+        let page = hub.options.catch_up_page;
+        let entries = storage::journal::list_after(database, self.place, head.seq, page).await?;
+        // Trims are read after the page, so that what was trimmed before it was read is told.
+        let mut items = self.trims().await?;
+        let complete = entries.len() < page as usize;
+        let events: Vec<Arc<Event>> =
+            entries.into_iter().map(|entry| Arc::new(Event::new(epoch, entry))).collect();
+        match events.last() {
+            Some(newest) if !complete => (self.place, self.cursor) = (newest.entry.seq, newest.cursor),
+            _ => (self.place, self.cursor) = (head.seq, head),
+        }
+        items.extend(self.wanted(events));
+        Ok(items)
+    }
+
+    fn wanted(&self, events: Vec<Arc<Event>>) -> Vec<Item> {
+        let from_us = self.from_us;
+        let recent = |event: &Event| match &event.entry.what {
+            EntryKind::Capture(capture) => capture.received_us >= from_us,
+            _ => true,
+        };
+        events
+            .into_iter()
+            .filter(|event| self.filter.passes(&event.entry) && recent(event))
+            .map(Item::Event)
+            .collect()
+    }
+
+    /// Tells of captures that were trimmed behind the place, once.
+    async fn trims(&mut self) -> Result<Vec<Item>, DatabaseError> {
+        let behind = self.place.max(self.told_trims);
+        let trimmed = storage::totals::trimmed_behind(self.hub.database.as_ref(), behind).await?;
+        self.told_trims = trimmed.iter().map(|(_, seq)| *seq).fold(self.told_trims, i64::max);
+        let endpoints: Vec<String> = trimmed
+            .into_iter()
+            .filter(|(endpoint, _)| self.filter.passes_endpoint(endpoint.as_str()))
+            .map(|(endpoint, _)| endpoint.to_string())
+            .collect();
+        Ok(if endpoints.is_empty() {
+            Vec::new()
+        } else {
+            vec![Item::Truncated { cursor: self.cursor, endpoints }]
+        })
+    }
+
+    /// Begins at a place that is not the reader's own, so that no trim before it is news.
+    async fn begin_at(&mut self, place: i64) -> Result<(), DatabaseError> {
+        let trimmed = storage::totals::trimmed_behind(self.hub.database.as_ref(), place).await?;
+        self.told_trims = trimmed.iter().map(|(_, seq)| *seq).fold(place, i64::max);
+        self.place = place;
+        self.cursor = Cursor { epoch: self.cursor.epoch, seq: place, digest: 0 };
+        Ok(())
+    }
+
+    async fn resume(&mut self, cursor: Cursor, now: Cursor) -> Result<(), DatabaseError> {
+        let database = self.hub.database.clone();
+        // This node's hub may be a little behind the one that gave the cursor out.
+        let mut fits = cursor.epoch == now.epoch;
+        if fits && cursor.seq > now.seq {
+            fits = cursor.seq <= storage::journal::head(database.as_ref()).await?.seq;
+        }
+        if fits && cursor.seq > 0 {
+            let id = storage::journal::find_id(database.as_ref(), cursor.seq).await?;
+            fits = id.is_none_or(|id| cursor.fits(id));
+        }
+        if fits {
+            self.place = cursor.seq;
+            self.cursor = cursor;
+            self.told_trims = cursor.seq;
+            self.pending = self.trims().await?;
+        } else {
+            self.told_trims = now.seq;
+            self.pending = vec![Item::Reset { cursor: now }];
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, catching_up: bool) {
+        if self.catching_up != catching_up {
+            self.catching_up = catching_up;
+            let gauge = &self.hub.metrics.subscribers_catching_up;
+            if catching_up {
+                gauge.inc();
+                self.hub.metrics.slow_subscribers.inc();
+            } else {
+                gauge.dec();
+            }
+        }
+    }
+}
+
+enum Taken {
+    Items(Vec<Item>),
+    NothingNew,
+    TooFarBack,
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.settle(false);
+    }
+}

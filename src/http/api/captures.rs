@@ -1,0 +1,165 @@
+//! Captures: list, show, body, remove.
+
+use actix_web::http::header::{self, ContentType};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use futures_util::stream;
+use uuid::Uuid;
+
+use super::query::{Query, invalid};
+use crate::feed::LargeEvent;
+use crate::http::problem::{Kind, Problem};
+use crate::http::socket::CHUNK_BYTES;
+use crate::http::state::State;
+use crate::model::wire::{self, BodyForm, Written};
+use crate::model::{BodyContent, Cursor, EndpointCode};
+use crate::storage::journal::{Listing, Order};
+use crate::storage::{self};
+
+/// A page of captures: `{"captures":[...],"next":"<cursor>"}`, where `next` is null behind the last.
+pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    let names = ["endpoint", "method", "from", "until", "cursor", "order", "limit", "body"];
+    let query = Query::parse(request.query_string(), &names, &[])?;
+    let settings = &state.settings.api;
+    let form = body_form(&query, BodyForm::Preview)?;
+    if form == BodyForm::Full {
+        return Err(invalid(
+            "body",
+            "a listing shows `preview` or `none`; ask for one capture to see all of it",
+        ));
+    }
+    let cursor = query
+        .one("cursor")
+        .map(|token| Cursor::parse(token).map_err(|error| Problem::because(Kind::InvalidCursor, error)))
+        .transpose()?;
+    if cursor.is_some_and(|cursor| cursor.epoch != state.hub.epoch()) {
+        return Err(Problem::because(Kind::InvalidCursor, "it is of another journal"));
+    }
+    let listing = Listing {
+        endpoint: query.parsed("endpoint", EndpointCode::parse)?,
+        method: query.one("method").map(str::to_owned),
+        from_us: query.instant("from")?,
+        until_us: query.instant("until")?,
+        order: match query.one("order") {
+            None | Some("newest") => Order::NewestFirst,
+            Some("oldest") => Order::OldestFirst,
+            Some(_) => return Err(invalid("order", "`newest` or `oldest` is expected")),
+        },
+        behind: cursor.map(|cursor| cursor.seq),
+        limit: query.limit(settings.page_default, settings.page_max)?,
+    };
+    let captures = storage::journal::list_captures(state.database.as_ref(), &listing).await?;
+    let mut out = Vec::with_capacity(4096);
+    out.extend_from_slice(b"{\"captures\":[");
+    for (i, (seq, capture)) in captures.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        wire::write_capture(&mut out, *seq, capture, form, None);
+    }
+    out.extend_from_slice(b"],\"next\":");
+    match captures.last() {
+        Some((seq, capture)) if captures.len() == listing.limit as usize => {
+            wire::text(&mut out, &Cursor::behind(state.hub.epoch(), *seq, capture.id).to_string());
+        }
+        _ => out.extend_from_slice(b"null"),
+    }
+    out.push(b'}');
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).body(out))
+}
+
+/// One capture with its answer.
+pub async fn show(
+    request: HttpRequest,
+    id: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    let query = Query::parse(request.query_string(), &["body"], &[])?;
+    let form = body_form(&query, BodyForm::Full)?;
+    let (seq, capture) = find(&state, &id).await?;
+    let answer = storage::answers::find(state.database.as_ref(), seq).await?;
+    let mut out = Vec::with_capacity(4096);
+    let written = wire::write_capture(&mut out, seq, &capture, form, Some(answer.as_ref()));
+    let mut response = HttpResponse::Ok();
+    response.content_type(ContentType::json());
+    Ok(match written {
+        Written::Whole => response.body(out),
+        Written::UpToContent => {
+            let event = LargeEvent::new(state.database.clone(), capture.id, out.into(), b"");
+            response.streaming(stream::unfold(event, |mut event| async move {
+                match event.next().await {
+                    Ok(piece) => piece.map(|(bytes, _)| (Ok(bytes), event)),
+                    Err(error) => Some((Err(error), event)),
+                }
+            }))
+        }
+    })
+}
+
+/// A capture's body as it came, made safe to look at: never run, never sniffed, in an origin of its own.
+pub async fn body(id: web::Path<String>, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    let (_, capture) = find(&state, &id).await?;
+    let mut response = HttpResponse::Ok();
+    let content_type =
+        capture.headers.get("content-type").and_then(|v| header::HeaderValue::from_bytes(v).ok());
+    let content_type =
+        content_type.unwrap_or_else(|| header::HeaderValue::from_static("application/octet-stream"));
+    response
+        .insert_header((header::CONTENT_TYPE, content_type))
+        .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", capture.id)))
+        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((
+            header::CONTENT_SECURITY_POLICY,
+            "sandbox; default-src 'none'; frame-ancestors 'none'",
+        ))
+        .insert_header(("Cross-Origin-Resource-Policy", "same-origin"))
+        .insert_header((header::CACHE_CONTROL, "private, no-store"));
+    match &capture.body.content {
+        BodyContent::Inline(bytes) => Ok(response.body(bytes.clone())),
+        BodyContent::Parts { .. } => {
+            let id = capture.id;
+            let parts = stream::try_unfold((state.database.clone(), 0), move |(database, part)| async move {
+                let content = storage::bodies::find_part(database.as_ref(), id, part).await?;
+                Ok::<_, crate::database::DatabaseError>(
+                    content.map(|content| (content, (database, part + 1))),
+                )
+            });
+            Ok(response.no_chunking(capture.body.bytes).streaming(parts))
+        }
+    }
+}
+
+/// Removes one capture: 204, or 404 where it is not there.
+pub async fn remove(id: web::Path<String>, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    let (_, capture) = find(&state, &id).await?;
+    let now_us = state.clock.now_us();
+    let removal = super::super::capture::id_at(now_us);
+    let database = state.database.as_ref();
+    let entry =
+        storage::removals::remove_one(database, &capture.endpoint, capture.id, removal, now_us).await?;
+    match entry {
+        Some(entry) => {
+            state.announce(entry);
+            Ok(HttpResponse::NoContent().finish())
+        }
+        None => Err(Problem::new(Kind::UnknownCapture)),
+    }
+}
+
+async fn find(state: &State, id: &str) -> Result<(i64, std::sync::Arc<crate::model::Capture>), Problem> {
+    let id =
+        Uuid::parse_str(id).map_err(|_| Problem::because(Kind::UnknownCapture, "this is no capture id"))?;
+    let found = storage::journal::find_capture(state.database.as_ref(), id).await?;
+    found.ok_or_else(|| Problem::new(Kind::UnknownCapture))
+}
+
+pub fn body_form(query: &Query, default: BodyForm) -> Result<BodyForm, Problem> {
+    let form = query
+        .parsed("body", |name| BodyForm::parse(name).ok_or("`full`, `preview` or `none` is expected"))?;
+    Ok(form.unwrap_or(default))
+}
+
+/// Large pieces are handed to a connection in slices, so that what it buffers stays small.
+pub fn slices(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(CHUNK_BYTES))))
+}

@@ -1,0 +1,76 @@
+//! Query parameters: each is known, and each is read once.
+
+use std::collections::BTreeMap;
+
+use url::form_urlencoded;
+
+use crate::http::problem::{Kind, Problem};
+use crate::model::limits::FILTER_TERMS_MAX;
+use crate::model::time::parse_rfc3339;
+
+/// The parameters of a request, by name, in their order.
+#[derive(Debug, Default)]
+pub struct Query(BTreeMap<String, Vec<String>>);
+
+impl Query {
+    /// Reads the parameters.
+    ///
+    /// # Errors
+    /// Where one is not among the known, or stands more often than it may.
+    pub fn parse(query: &str, once: &[&str], repeatable: &[&str]) -> Result<Self, Problem> {
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if !once.contains(&name.as_ref()) && !repeatable.contains(&name.as_ref()) {
+                let known = [once, repeatable].concat().join("`, `");
+                let problem = format!("`{name}` is not known; there are `{known}`");
+                return Err(Problem::because(Kind::InvalidParameter, problem));
+            }
+            found.entry(name.into_owned()).or_default().push(value.into_owned());
+        }
+        for (name, values) in &found {
+            let most = if once.contains(&name.as_str()) { 1 } else { FILTER_TERMS_MAX };
+            if values.len() > most {
+                let problem = format!("`{name}` stands {} times, and may at most {most}", values.len());
+                return Err(Problem::because(Kind::InvalidParameter, problem));
+            }
+        }
+        Ok(Self(found))
+    }
+
+    pub fn one(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(|values| values.first()).map(String::as_str)
+    }
+
+    pub fn all(&self, name: &str) -> &[String] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// A parameter read by a function; None where it is not there.
+    pub fn parsed<T, E: std::fmt::Display>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, Problem> {
+        self.one(name).map(|value| parse(value).map_err(|error| invalid(name, error))).transpose()
+    }
+
+    /// An instant as RFC 3339, in microseconds.
+    pub fn instant(&self, name: &str) -> Result<Option<i64>, Problem> {
+        self.parsed(name, |text| {
+            parse_rfc3339(text).ok_or("an RFC 3339 instant is expected, as 2026-01-31T12:00:00Z")
+        })
+    }
+
+    /// The size of a page.
+    pub fn limit(&self, default: u32, most: u32) -> Result<u32, Problem> {
+        let limit = self.parsed("limit", |text| match text.parse::<u32>() {
+            Ok(limit) if (1..=most).contains(&limit) => Ok(limit),
+            _ => Err(format!("a number from 1 to {most} is expected")),
+        })?;
+        Ok(limit.unwrap_or(default))
+    }
+}
+
+pub fn invalid(name: &str, error: impl std::fmt::Display) -> Problem {
+    Problem::because(Kind::InvalidParameter, format!("`{name}`: {error}"))
+}

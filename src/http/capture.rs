@@ -1,0 +1,241 @@
+//! `/{prefix}/{code}` and everything below it: any method, any body, answered when it is durable.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, Version};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError as _, web};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use uuid::{NoContext, Timestamp, Uuid};
+
+use super::client::Ends;
+use super::problem::{Kind, Problem, of_refusal};
+use super::reply::{MediaType, document};
+use super::state::State;
+use super::{cors, socket};
+use crate::intake::{Ending, Reception, RequestHead};
+use crate::metrics::Outcome;
+use crate::model::header_block::HeaderBlockBuilder;
+use crate::model::limits::ANSWER_BODY_BYTES_MAX;
+use crate::model::{Answer, CaptureKind, EndpointCode, HeaderBlock, ReplyChoice, ReplySource};
+
+const CAPTURE_ID: HeaderName = HeaderName::from_static("x-creel-capture-id");
+
+/// Catches a request.
+pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
+    let started = Instant::now();
+    let received_us = state.clock.now_us();
+    match catch(&request, payload, &state, started, received_us).await {
+        Ok(response) => response,
+        Err(problem) => {
+            let mut response = problem.error_response();
+            let mut allowed = HttpResponse::Ok();
+            cors::allow(&mut allowed, request.headers(), &state.settings.cors.capture);
+            for (name, value) in allowed.finish().headers() {
+                response.headers_mut().append(name.clone(), value.clone());
+            }
+            response
+        }
+    }
+}
+
+async fn catch(
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &web::Data<State>,
+    started: Instant,
+    received_us: i64,
+) -> Result<HttpResponse, Problem> {
+    let settings = &state.settings;
+    let endpoint = endpoint_of(request, &settings.capture.prefix).inspect_err(|_| {
+        state.metrics.count(Outcome::InvalidCode);
+    })?;
+    let ends = Ends::of(request, &settings.server.trusted_proxies);
+    let refused = |refusal: crate::intake::Refusal| {
+        state.metrics.count(refusal.outcome());
+        let problem = of_refusal(refusal, settings.journal.retry_after_s);
+        // A body that is not read makes the connection useless; without one it is good for the next.
+        if has_body(request) { problem.and_close() } else { problem }
+    };
+    state.intake.admit(&endpoint, ends.client).await.map_err(refused)?;
+    let mut head = head_of(request, endpoint, ends, received_us);
+    if socket::is_upgrade(request) {
+        head.kind = CaptureKind::WebSocketOpen;
+        return socket::capture::open(request, payload, state, head, started).await;
+    }
+
+    let head_parts = (head.id, head.endpoint.clone(), head.method.clone());
+    let announced = announced(request);
+    let mut reception = Reception::begin(state.intake.clone().into(), head, announced).map_err(refused)?;
+    let ending = receive(&mut reception, payload, request, state).await.map_err(refused)?;
+    let choice = choose(ending, request);
+    let accepted = reception.finish(ending, choice).await.map_err(refused)?;
+
+    let (id, endpoint, method) = head_parts;
+    let (mut response, body) = match ending {
+        Ending::Complete => answer(choice, request, state, id, &endpoint, &method),
+        Ending::TooLarge => problem_answer(Problem::because(
+            Kind::BodyTooLarge,
+            format!("{} bytes of it were kept", settings.capture.body_bytes_max),
+        )),
+        Ending::TimedOut | Ending::SenderGone => problem_answer(Problem::new(Kind::BodyTimeout)),
+    };
+    response.insert_header((CAPTURE_ID, id.to_string()));
+    if choice.source != ReplySource::Preflight {
+        cors::allow(&mut response, request.headers(), &settings.cors.capture);
+    }
+    if ending != Ending::Complete {
+        response.force_close();
+    }
+    let response = response.body(body.clone());
+    record_answer(state, accepted.seq, &response, &body, started);
+    Ok(response)
+}
+
+/// Keeps what is being answered beside the capture.
+pub fn record_answer(state: &State, seq: i64, response: &HttpResponse, body: &Bytes, started: Instant) {
+    state.intake.answers.record(Answer {
+        seq,
+        status: response.status().as_u16(),
+        headers: header_block(response.headers()),
+        body: body.slice(..body.len().min(ANSWER_BODY_BYTES_MAX)),
+        body_bytes: body.len() as u64,
+        took_us: i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX),
+    });
+}
+
+/// The code of a request: the segment behind the prefix, as it stands in the raw target.
+fn endpoint_of(request: &HttpRequest, prefix: &str) -> Result<EndpointCode, Problem> {
+    let path = request.uri().path();
+    let below = path.strip_prefix('/').and_then(|path| path.strip_prefix(prefix));
+    let segment = below.and_then(|rest| rest.strip_prefix('/')).and_then(|rest| rest.split('/').next());
+    EndpointCode::from_segment(segment.unwrap_or_default())
+        .map_err(|error| Problem::because(Kind::InvalidEndpointCode, error))
+}
+
+fn head_of(request: &HttpRequest, endpoint: EndpointCode, ends: Ends, received_us: i64) -> RequestHead {
+    RequestHead {
+        id: id_at(received_us),
+        endpoint,
+        kind: CaptureKind::Http,
+        received_us,
+        method: method(request.method()),
+        target: request.uri().to_string(),
+        version: match request.version() {
+            Version::HTTP_10 => "HTTP/1.0".into(),
+            Version::HTTP_11 => "HTTP/1.1".into(),
+            other => format!("{other:?}").into(),
+        },
+        scheme: ends.scheme,
+        host: ends.host,
+        port: ends.port,
+        headers: header_block(request.headers()),
+        peer: ends.peer,
+        client: ends.client,
+        websocket: None,
+    }
+}
+
+/// A UUIDv7 of the time received.
+pub fn id_at(us: i64) -> Uuid {
+    let us = u64::try_from(us).unwrap_or_default();
+    let nanos = u32::try_from(us % 1_000_000 * 1000).unwrap_or_default();
+    Uuid::new_v7(Timestamp::from_unix(NoContext, us / 1_000_000, nanos))
+}
+
+fn method(method: &Method) -> Cow<'static, str> {
+    match *method {
+        Method::GET => "GET".into(),
+        Method::POST => "POST".into(),
+        Method::PUT => "PUT".into(),
+        Method::PATCH => "PATCH".into(),
+        Method::DELETE => "DELETE".into(),
+        Method::HEAD => "HEAD".into(),
+        Method::OPTIONS => "OPTIONS".into(),
+        ref other => other.to_string().into(),
+    }
+}
+
+fn header_block(headers: &HeaderMap) -> HeaderBlock {
+    let mut block = HeaderBlockBuilder::with_capacity(headers.len() * 48);
+    for (name, value) in headers {
+        block.push(name.as_str().as_bytes(), value.as_bytes());
+    }
+    block.finish()
+}
+
+fn has_body(request: &HttpRequest) -> bool {
+    announced(request).is_some_and(|bytes| bytes > 0)
+        || request.headers().contains_key(header::TRANSFER_ENCODING)
+}
+
+fn announced(request: &HttpRequest) -> Option<u64> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads the body to its end, or to whatever ends it before. What follows a CONNECT is no body.
+async fn receive(
+    reception: &mut Reception,
+    mut payload: web::Payload,
+    request: &HttpRequest,
+    state: &State,
+) -> Result<Ending, crate::intake::Refusal> {
+    if request.method() == Method::CONNECT {
+        return Ok(Ending::Complete);
+    }
+    let patience = state.settings.capture.body_idle_timeout();
+    loop {
+        match tokio::time::timeout(patience, payload.next()).await {
+            Ok(None) => return Ok(Ending::Complete),
+            Ok(Some(Ok(piece))) => {
+                if let Some(ending) = reception.push(&piece).await? {
+                    return Ok(ending);
+                }
+            }
+            Ok(Some(Err(_))) => return Ok(Ending::SenderGone),
+            Err(_) => return Ok(Ending::TimedOut),
+        }
+    }
+}
+
+fn choose(ending: Ending, request: &HttpRequest) -> ReplyChoice {
+    let (source, status) = match ending {
+        Ending::Complete if cors::is_preflight(request) => (ReplySource::Preflight, 204),
+        Ending::Complete => (ReplySource::Default, 200),
+        Ending::TooLarge => (ReplySource::Limit, Kind::BodyTooLarge.status()),
+        Ending::TimedOut => (ReplySource::Limit, Kind::BodyTimeout.status()),
+        Ending::SenderGone => (ReplySource::Nothing, 0),
+    };
+    ReplyChoice { source, status }
+}
+
+fn answer(
+    choice: ReplyChoice,
+    request: &HttpRequest,
+    state: &State,
+    id: Uuid,
+    endpoint: &EndpointCode,
+    method: &str,
+) -> (HttpResponseBuilder, Bytes) {
+    if choice.source == ReplySource::Preflight {
+        let mut response = HttpResponse::NoContent();
+        cors::allow_preflight(&mut response, request.headers(), &state.settings.cors.capture);
+        return (response, Bytes::new());
+    }
+    let media_type = MediaType::preferred(request.headers());
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(media_type.content_type())));
+    (response, document(media_type, id, endpoint, method).into())
+}
+
+fn problem_answer(problem: Problem) -> (HttpResponseBuilder, Bytes) {
+    let response = problem.error_response();
+    let mut builder = HttpResponse::build(response.status());
+    for header in response.headers() {
+        builder.append_header(header);
+    }
+    let body = actix_web::body::MessageBody::try_into_bytes(response.into_body());
+    (builder, body.unwrap_or_default())
+}

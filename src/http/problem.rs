@@ -1,0 +1,180 @@
+//! Everything that can go wrong at the API, in one table: kind, status, title. Answered as
+//! `application/problem+json` (RFC 9457); `docs/problems.md` explains each.
+
+use std::fmt;
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
+
+use crate::database::DatabaseError;
+use crate::intake::Refusal;
+
+macro_rules! kinds {
+    ($($name:ident = $slug:literal, $status:literal, $title:literal;)+) => {
+        /// The kinds of problem.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Kind { $($name),+ }
+
+        impl Kind {
+            #[cfg(test)]
+            pub const ALL: &'static [Kind] = &[$(Kind::$name),+];
+
+            pub fn slug(self) -> &'static str {
+                match self { $(Kind::$name => $slug),+ }
+            }
+
+            pub fn status(self) -> u16 {
+                match self { $(Kind::$name => $status),+ }
+            }
+
+            pub fn title(self) -> &'static str {
+                match self { $(Kind::$name => $title),+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    InvalidParameter = "invalid-parameter", 400, "A parameter is not valid";
+    InvalidCursor = "invalid-cursor", 400, "The cursor is not valid";
+    InvalidEndpointCode = "invalid-endpoint-code", 400, "The endpoint code is not valid";
+    InvalidWebSocketHandshake = "invalid-websocket-handshake", 400, "The WebSocket handshake is not valid";
+    Unauthorized = "unauthorized", 401, "A token is needed";
+    ForeignHost = "foreign-host", 403, "The request names another host";
+    ForeignOrigin = "foreign-origin", 403, "The request comes from a page of another origin";
+    NotFound = "not-found", 404, "There is nothing here";
+    UnknownCapture = "unknown-capture", 404, "There is no such capture";
+    UnknownEndpoint = "unknown-endpoint", 404, "There is no such endpoint";
+    MethodNotAllowed = "method-not-allowed", 405, "The method is not for this resource";
+    BodyTimeout = "body-timeout", 408, "The body did not arrive in time";
+    BodyTooLarge = "body-too-large", 413, "The body is over the limit";
+    WebSocketVersion = "websocket-version", 426, "WebSocket version 13 is needed";
+    RateLimited = "rate-limited", 429, "This address sends too much";
+    DataRefused = "data-refused", 500, "The database refused the data";
+    Internal = "internal", 500, "Creel made a mistake";
+    Overloaded = "overloaded", 503, "There is no room at the moment";
+    DatabaseAway = "database-away", 503, "The database is away";
+    NotConfirmed = "not-confirmed", 503, "The database did not confirm in time";
+    Stopping = "stopping", 503, "This node is stopping";
+    StorageFull = "storage-full", 507, "What may be kept is kept";
+}
+
+/// A problem with what is particular about it.
+#[derive(Debug)]
+pub struct Problem {
+    pub kind: Kind,
+    detail: Option<String>,
+    retry_after_s: Option<u32>,
+    close: bool,
+}
+
+impl Problem {
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, detail: None, retry_after_s: None, close: false }
+    }
+
+    pub fn because(kind: Kind, detail: impl fmt::Display) -> Self {
+        Self { detail: Some(detail.to_string()), ..Self::new(kind) }
+    }
+
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// The connection is of no use after this, because what it carries was not read.
+    pub fn and_close(mut self) -> Self {
+        self.close = true;
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.detail {
+            Some(detail) => write!(f, "{}: {detail}", self.kind.title()),
+            None => f.write_str(self.kind.title()),
+        }
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse<BoxBody> {
+        let mut document = json!({
+            "type": format!("/problems/{}", self.kind.slug()),
+            "title": self.kind.title(),
+            "status": self.kind.status(),
+        });
+        if let Some(detail) = &self.detail {
+            document["detail"] = json!(detail);
+        }
+        let mut response = HttpResponse::build(self.status_code());
+        response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
+        if let Some(seconds) = self.retry_after_s {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if self.kind == Kind::Unauthorized {
+            response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        }
+        if self.close {
+            response.force_close();
+        }
+        response.body(document.to_string())
+    }
+}
+
+impl From<DatabaseError> for Problem {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Unavailable(_) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a request failed");
+                Self::new(Kind::DatabaseAway).retry_after(1)
+            }
+            _ => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
+                Self::new(Kind::Internal)
+            }
+        }
+    }
+}
+
+/// How a refusal is answered; `retry_after_s` where trying again may help.
+pub fn of_refusal(refusal: Refusal, retry_after_s: u32) -> Problem {
+    let kind = match refusal {
+        Refusal::UnknownEndpoint => Kind::UnknownEndpoint,
+        Refusal::TooManyEndpoints | Refusal::StorageFull => Kind::StorageFull,
+        Refusal::RateLimited => Kind::RateLimited,
+        Refusal::BodiesFull | Refusal::QueueFull => Kind::Overloaded,
+        Refusal::DatabaseAway => Kind::DatabaseAway,
+        Refusal::DeadlinePassed => Kind::NotConfirmed,
+        Refusal::DataRefused => Kind::DataRefused,
+    };
+    let problem = Problem::because(kind, refusal);
+    match kind.status() {
+        429 | 503 => problem.retry_after(retry_after_s),
+        _ => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_documented() {
+        let page = include_str!("../../docs/problems.md");
+        for kind in Kind::ALL {
+            let heading = format!("## `{}` ({})", kind.slug(), kind.status());
+            assert!(page.contains(&heading), "docs/problems.md lacks {heading}");
+        }
+    }
+}

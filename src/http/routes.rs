@@ -1,0 +1,77 @@
+//! The whole table of routes.
+
+use actix_web::http::Method;
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, Resource, ResponseError as _, Route};
+
+use super::problem::{Kind, Problem};
+use super::server::Surface;
+use super::state::State;
+use super::{api, auth, capture, cors_of_api, operations, socket};
+
+pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
+    config.route("/healthz", web::get().to(operations::healthz));
+    config.route("/readyz", web::get().to(operations::readyz));
+    if surface.captures() {
+        let prefix = &state.settings.capture.prefix;
+        config.service(web::scope(&format!("/{prefix}")).default_service(web::to(capture::capture)));
+    }
+    if surface.serves_api() {
+        config.service(
+            web::scope("/api")
+                .wrap(from_fn(auth::guard))
+                .wrap(cors_of_api(&state.settings))
+                .service(resource("/captures", [("GET", web::get().to(api::captures::list))]))
+                .service(resource(
+                    "/captures/{id}",
+                    [
+                        ("GET", web::get().to(api::captures::show)),
+                        ("DELETE", web::delete().to(api::captures::remove)),
+                    ],
+                ))
+                .service(resource("/captures/{id}/body", [("GET", web::get().to(api::captures::body))]))
+                .service(resource("/endpoints", [("GET", web::get().to(api::endpoints::list))]))
+                .service(resource(
+                    "/endpoints/{code}",
+                    [
+                        ("PUT", web::put().to(api::endpoints::declare)),
+                        ("DELETE", web::delete().to(api::endpoints::withdraw)),
+                    ],
+                ))
+                .service(resource(
+                    "/endpoints/{code}/captures",
+                    [("DELETE", web::delete().to(api::endpoints::remove_captures))],
+                ))
+                .service(resource("/stream", [("GET", web::get().to(socket::stream::stream))]))
+                .default_service(web::to(nothing_here)),
+        );
+        config.service(
+            web::resource("/metrics").wrap(from_fn(auth::guard)).route(web::get().to(operations::metrics)),
+        );
+    }
+    config.default_service(web::to(nothing_here));
+}
+
+/// A resource that answers other methods with a problem, and says which ones it has.
+fn resource<const N: usize>(path: &str, methods: [(&'static str, Route); N]) -> Resource {
+    let allowed = methods.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let resource = web::resource(path);
+    let resource = methods.into_iter().fold(resource, |resource, (_, route)| resource.route(route));
+    resource.default_service(web::to(move |method: Method| {
+        let allowed = allowed.clone();
+        async move {
+            let problem =
+                Problem::because(Kind::MethodNotAllowed, format!("{method} is not one of {allowed}"));
+            let mut response = problem.error_response();
+            if let Ok(value) = allowed.parse() {
+                response.headers_mut().insert(actix_web::http::header::ALLOW, value);
+            }
+            response
+        }
+    }))
+}
+
+async fn nothing_here() -> HttpResponse {
+    Problem::new(Kind::NotFound).error_response()
+}

@@ -1,0 +1,129 @@
+//! The listeners: one for everything, or one for capture and one for the rest.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::{App, HttpServer, web};
+use socket2::SockRef;
+
+use super::routes::routes;
+use super::state::State;
+
+/// Connections that the operating system holds until they are accepted.
+const BACKLOG: u32 = 4096;
+
+/// What a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surface {
+    Everything,
+    CaptureOnly,
+    AllButCapture,
+}
+
+impl Surface {
+    pub fn captures(self) -> bool {
+        self != Self::AllButCapture
+    }
+
+    pub fn serves_api(self) -> bool {
+        self != Self::CaptureOnly
+    }
+}
+
+/// How a node listens.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    pub listen: SocketAddr,
+    pub api_listen: Option<SocketAddr>,
+    pub workers: usize,
+    pub connections_max: usize,
+    pub head_timeout: Duration,
+    pub keep_alive: Duration,
+    pub write_timeout: Duration,
+    pub shutdown_timeout: Duration,
+}
+
+/// The running listeners, with the addresses that they are bound to.
+pub struct Listening {
+    pub capture: SocketAddr,
+    pub api: SocketAddr,
+    servers: Vec<ServerHandle>,
+    running: Vec<tokio::task::JoinHandle<io::Result<()>>>,
+}
+
+/// Binds and starts.
+///
+/// # Errors
+/// Where an address cannot be bound.
+pub fn start(options: &ServerOptions, state: &web::Data<State>) -> io::Result<Listening> {
+    let mut listeners = Vec::new();
+    match options.api_listen {
+        None => listeners.push((bind(options.listen)?, Surface::Everything)),
+        Some(api) => {
+            listeners.push((bind(options.listen)?, Surface::CaptureOnly));
+            listeners.push((bind(api)?, Surface::AllButCapture));
+        }
+    }
+    let capture = listeners[0].0.local_addr()?;
+    let api = listeners.last().map_or(Ok(capture), |(listener, _)| listener.local_addr())?;
+    let mut servers = Vec::new();
+    let mut running = Vec::new();
+    for (listener, surface) in listeners {
+        let server = serve(listener, surface, options, state.clone())?;
+        servers.push(server.handle());
+        running.push(tokio::spawn(server));
+    }
+    Ok(Listening { capture, api, servers, running })
+}
+
+impl Listening {
+    /// Stops accepting, and waits until what was accepted is finished, within the time that is set.
+    pub async fn stop(self) {
+        futures_util::future::join_all(self.servers.iter().map(|server| server.stop(true))).await;
+        for running in self.running {
+            if let Ok(Err(error)) = running.await {
+                tracing::error!(%error, "a listener failed");
+            }
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
+        .map_err(|error| io::Error::new(error.kind(), format!("failed to listen on {address}: {error}")))
+}
+
+fn serve(
+    listener: TcpListener,
+    surface: Surface,
+    options: &ServerOptions,
+    state: web::Data<State>,
+) -> io::Result<Server> {
+    let workers = match options.workers {
+        0 => std::thread::available_parallelism().map_or(2, usize::from),
+        workers => workers,
+    };
+    let write_timeout = options.write_timeout;
+    let server = HttpServer::new(move || {
+        App::new().app_data(state.clone()).configure(|config| routes(config, &state, surface))
+    })
+    .workers(workers)
+    .max_connections(options.connections_max.div_ceil(workers))
+    .backlog(BACKLOG)
+    .client_request_timeout(options.head_timeout)
+    .keep_alive(options.keep_alive)
+    .shutdown_timeout(options.shutdown_timeout.as_secs().max(1))
+    .tcp_nodelay(true)
+    .disable_signals()
+    .on_connect(move |connection, _| {
+        // A reader that takes nothing, or a peer that is gone without a word: the kernel ends it.
+        if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>()
+            && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(write_timeout))
+        {
+            tracing::debug!(%error, "failed to limit the time of a connection's writes");
+        }
+    });
+    Ok(server.listen(listener)?.run())
+}

@@ -1,0 +1,208 @@
+//! WebSockets on capture URLs: the open, each message and the close are captures, in order.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use actix_http::ws::OpCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use uuid::Uuid;
+
+use super::frames;
+use super::messages::{Fault, Incoming, Messages, close_code};
+use crate::http::capture::{id_at, record_answer};
+use crate::http::problem::{Kind, Problem, of_refusal};
+use crate::http::state::State;
+use crate::intake::{Ending, Reception, Refusal, RequestHead};
+use crate::metrics::Outcome;
+use crate::model::{CaptureKind, HeaderBlock, ReplyChoice, ReplySource, WebSocketDetail};
+
+/// Frames that wait to be sent on one socket.
+const SEND_QUEUE: usize = 16;
+
+/// Accepts the upgrade, once the open is durable.
+pub async fn open(
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &web::Data<State>,
+    mut head: RequestHead,
+    started: Instant,
+) -> Result<HttpResponse, Problem> {
+    let mut response = super::handshake(request)?;
+    let permit = state.sockets.clone().try_acquire_owned().map_err(|_| {
+        state.metrics.count(Outcome::SocketsFull);
+        Problem::because(Kind::Overloaded, "too many capture sockets are open")
+            .retry_after(state.settings.journal.retry_after_s)
+    })?;
+    let connection = Uuid::new_v4();
+    head.websocket = Some(WebSocketDetail { connection, close_code: None, close_reason: None });
+    response.insert_header(("x-creel-capture-id", head.id.to_string()));
+    let template = RequestHead { headers: HeaderBlock::default(), ..head.clone() };
+    let choice = ReplyChoice { source: ReplySource::WebSocket, status: 101 };
+    let refused = |refusal: Refusal| {
+        state.metrics.count(refusal.outcome());
+        of_refusal(refusal, state.settings.journal.retry_after_s)
+    };
+    let reception = Reception::begin(state.intake.clone(), head, None).map_err(refused)?;
+    let accepted = reception.finish(Ending::Complete, choice).await.map_err(refused)?;
+
+    let (send, frames) = mpsc::channel(SEND_QUEUE);
+    let messages = Messages::new(payload, state.settings.capture.websocket.message_bytes_max);
+    let socket =
+        CaptureSocket { state: state.clone(), template, connection, messages, send, _permit: permit };
+    // A task of its own: whatever becomes of the connection, what came is kept in its order.
+    actix_web::rt::spawn(socket.run());
+    let body = stream::unfold(frames, |mut frames| async move {
+        frames.recv().await.map(|frame: Bytes| (Ok::<_, Infallible>(frame), frames))
+    });
+    let response = response.streaming(body);
+    record_answer(state, accepted.seq, &response, &Bytes::new(), started);
+    Ok(response)
+}
+
+struct CaptureSocket {
+    state: web::Data<State>,
+    /// What the events of this socket share.
+    template: RequestHead,
+    connection: Uuid,
+    messages: Messages,
+    send: mpsc::Sender<Bytes>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// How a socket ended: what is recorded as its close, and what is sent.
+struct Farewell {
+    code: u16,
+    reason: String,
+    frame: Option<Bytes>,
+}
+
+impl Farewell {
+    fn ours(code: u16, reason: &str) -> Self {
+        Self { code, reason: reason.to_owned(), frame: Some(frames::close(Some((code, reason)))) }
+    }
+}
+
+impl CaptureSocket {
+    async fn run(mut self) {
+        self.state.metrics.capture_sockets.inc();
+        let farewell = self.converse().await;
+        let websocket = WebSocketDetail {
+            connection: self.connection,
+            close_code: Some(farewell.code),
+            close_reason: Some(farewell.reason.clone()),
+        };
+        if let Err(refusal) = self.record(CaptureKind::WebSocketClose, websocket, &[], nothing()).await {
+            self.state.metrics.count(refusal.outcome());
+        }
+        if let Some(frame) = farewell.frame {
+            self.send(frame).await;
+        }
+        self.state.metrics.capture_sockets.dec();
+    }
+
+    async fn converse(&mut self) -> Farewell {
+        let state = self.state.clone();
+        let settings = &state.settings.capture.websocket;
+        let mut received = 0;
+        let mut heard = Instant::now();
+        let pause = (settings.idle_timeout() / 3).max(Duration::from_millis(1));
+        let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
+        loop {
+            let incoming = tokio::select! {
+                incoming = self.messages.next() => incoming,
+                _ = ping.tick() => {
+                    if heard.elapsed() >= settings.idle_timeout() {
+                        return Farewell::ours(close_code::GOING_AWAY, "idle for too long");
+                    }
+                    self.send(frames::frame(OpCode::Ping, b"")).await;
+                    continue;
+                }
+                () = state.shutdown.drained() => {
+                    tokio::time::sleep(state.pace_of_closing()).await;
+                    return Farewell::ours(close_code::SERVICE_RESTART, "the node is stopping");
+                }
+            };
+            heard = Instant::now();
+            let (kind, opcode, payload) = match incoming {
+                Ok(Incoming::Text(payload)) => (CaptureKind::WebSocketText, OpCode::Text, payload),
+                Ok(Incoming::Binary(payload)) => (CaptureKind::WebSocketBinary, OpCode::Binary, payload),
+                Ok(Incoming::Ping(payload)) => {
+                    self.send(frames::frame(OpCode::Pong, &payload)).await;
+                    continue;
+                }
+                Ok(Incoming::Pong) => continue,
+                Ok(Incoming::Close(None)) => {
+                    let frame = Some(frames::close(None));
+                    return Farewell { code: close_code::NONE_RECEIVED, reason: String::new(), frame };
+                }
+                Ok(Incoming::Close(Some((code, reason)))) => {
+                    let frame = Some(frames::close(Some((code, ""))));
+                    return Farewell { code, reason, frame };
+                }
+                Err(Fault::Broken(code, reason)) => return Farewell::ours(code, reason),
+                Err(Fault::Gone) => {
+                    return Farewell { code: close_code::ABNORMAL, reason: String::new(), frame: None };
+                }
+            };
+            received += 1;
+            if settings.messages_max > 0 && received > settings.messages_max {
+                return Farewell::ours(close_code::POLICY, "too many messages");
+            }
+            let reply = if settings.echo {
+                ReplyChoice { source: ReplySource::WebSocket, status: 0 }
+            } else {
+                nothing()
+            };
+            let detail =
+                WebSocketDetail { connection: self.connection, close_code: None, close_reason: None };
+            if let Err(refusal) = self.record(kind, detail, &payload, reply).await {
+                state.metrics.count(refusal.outcome());
+                return match refusal {
+                    Refusal::RateLimited => Farewell::ours(close_code::POLICY, "too many messages a second"),
+                    _ => Farewell::ours(close_code::TRY_AGAIN, "the message could not be kept"),
+                };
+            }
+            if settings.echo {
+                self.send(frames::frame(opcode, &payload)).await;
+            }
+        }
+    }
+
+    async fn record(
+        &self,
+        kind: CaptureKind,
+        websocket: WebSocketDetail,
+        payload: &[u8],
+        reply: ReplyChoice,
+    ) -> Result<(), Refusal> {
+        let state = &self.state;
+        if kind != CaptureKind::WebSocketClose {
+            state.intake.admit(&self.template.endpoint, self.template.client).await?;
+        }
+        let received_us = state.clock.now_us();
+        let head = RequestHead {
+            id: id_at(received_us),
+            received_us,
+            kind,
+            websocket: Some(websocket),
+            ..self.template.clone()
+        };
+        let mut reception = Reception::begin(state.intake.clone(), head, Some(payload.len() as u64))?;
+        let ending = reception.push(payload).await?.unwrap_or(Ending::Complete);
+        reception.finish(ending, reply).await.map(drop)
+    }
+
+    /// A peer that is gone is nobody to send to; the task learns of it when it receives.
+    async fn send(&self, frame: Bytes) {
+        if self.send.send(frame).await.is_err() {
+            tracing::trace!("a capture socket's peer is gone");
+        }
+    }
+}
+
+fn nothing() -> ReplyChoice {
+    ReplyChoice { source: ReplySource::Nothing, status: 0 }
+}

@@ -1,0 +1,39 @@
+//! WebSockets and event streams.
+
+pub mod capture;
+mod frames;
+mod messages;
+pub mod stream;
+mod stream_body;
+
+use actix_http::ws::{HandshakeError, handshake_response, verify_handshake};
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+
+use super::problem::{Kind, Problem};
+
+/// A connection is handed at most so many bytes at a time.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Whether a request asks for a WebSocket.
+pub fn is_upgrade(request: &HttpRequest) -> bool {
+    let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    request.head().upgrade() && upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+}
+
+/// The answer that opens a WebSocket (RFC 6455, section 4.2.2).
+pub fn handshake(request: &HttpRequest) -> Result<HttpResponseBuilder, Problem> {
+    verify_handshake(request.head()).map_err(|error| match error {
+        HandshakeError::UnsupportedVersion | HandshakeError::NoVersionHeader => {
+            Problem::because(Kind::WebSocketVersion, error)
+        }
+        other => Problem::because(Kind::InvalidWebSocketHandshake, other),
+    })?;
+    let theirs = handshake_response(request.head()).finish();
+    let mut response = HttpResponse::build(theirs.status());
+    response.upgrade("websocket");
+    if let Some(accept) = theirs.headers().get(header::SEC_WEBSOCKET_ACCEPT) {
+        response.insert_header((header::SEC_WEBSOCKET_ACCEPT, accept.clone()));
+    }
+    Ok(response)
+}

@@ -1,0 +1,91 @@
+//! `GET /api/stream`: the feed over WebSocket, SSE or NDJSON.
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::stream;
+
+use super::messages::Messages;
+use super::stream_body::{Framing, StreamBody};
+use crate::feed::{Filter, Since, Subscriber};
+use crate::http::api::captures::body_form;
+use crate::http::api::query::{Query, invalid};
+use crate::http::problem::{Kind, Problem};
+use crate::http::state::State;
+use crate::model::limits::FILTER_TERMS_MAX;
+use crate::model::time::parse_rfc3339;
+use crate::model::wire::BodyForm;
+use crate::model::{Cursor, Glob};
+
+/// The largest message that a subscriber may send, in bytes.
+const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Subscribes.
+pub async fn stream(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    let query = Query::parse(request.query_string(), &["since", "body"], &["endpoint", "method"])?;
+    let filter = filter(query.all("endpoint"), query.all("method"))?;
+    let form = body_form(&query, BodyForm::Full)?;
+    let upgrade = super::is_upgrade(&request);
+    let framing = if upgrade { Framing::WebSocket } else { framing(&request) };
+    let since = match request.headers().get("last-event-id").and_then(|id| id.to_str().ok()) {
+        Some(id) if framing == Framing::Sse => Some(id.to_owned()),
+        _ => query.one("since").map(str::to_owned),
+    };
+    let since = since.as_deref().map_or(Ok(Since::Now), parse_since)?;
+    if state.shutdown.is_announced() {
+        return Err(Problem::new(Kind::Stopping).retry_after(1));
+    }
+    let mut response = if upgrade { super::handshake(&request)? } else { HttpResponse::Ok() };
+    let permit = state.subscribers.clone().try_acquire_owned().map_err(|_| {
+        Problem::because(Kind::Overloaded, "too many subscribers are connected")
+            .retry_after(state.settings.journal.retry_after_s)
+    })?;
+    let subscriber = Subscriber::new(state.hub.clone(), filter, form, since).await?;
+    match framing {
+        Framing::WebSocket => {}
+        Framing::Sse => drop(response.content_type("text/event-stream")),
+        Framing::Lines => drop(response.content_type("application/x-ndjson")),
+    }
+    if !upgrade {
+        response
+            .insert_header((header::CACHE_CONTROL, "no-cache, no-store"))
+            .insert_header(("X-Accel-Buffering", "no"));
+    }
+    let messages = upgrade.then(|| Messages::new(payload, CLIENT_MESSAGE_BYTES_MAX));
+    let body = StreamBody::new(state.into_inner(), subscriber, framing, messages, permit);
+    Ok(response.streaming(stream::unfold(Box::new(body), StreamBody::next)))
+}
+
+/// Patterns and methods as a filter, within their limits.
+pub fn filter(endpoints: &[String], methods: &[String]) -> Result<Filter, Problem> {
+    if endpoints.len() > FILTER_TERMS_MAX || methods.len() > FILTER_TERMS_MAX {
+        return Err(invalid("endpoint", format!("at most {FILTER_TERMS_MAX} may be named")));
+    }
+    let globs =
+        endpoints.iter().map(|pattern| Glob::parse(pattern).map_err(|error| invalid("endpoint", error)));
+    Ok(Filter::new(globs.collect::<Result<_, _>>()?, methods.to_vec()))
+}
+
+fn framing(request: &HttpRequest) -> Framing {
+    let accept =
+        request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accept.to_ascii_lowercase().contains("text/event-stream") { Framing::Sse } else { Framing::Lines }
+}
+
+fn parse_since(text: &str) -> Result<Since, Problem> {
+    match text {
+        "now" => Ok(Since::Now),
+        "earliest" => Ok(Since::Earliest),
+        text => match (Cursor::parse(text), parse_rfc3339(text)) {
+            (Ok(cursor), _) => Ok(Since::Cursor(cursor)),
+            (_, Some(us)) => Ok(Since::Time(us)),
+            _ => Err(Problem::because(
+                Kind::InvalidCursor,
+                "`since` is a cursor, an RFC 3339 instant, `earliest` or `now`",
+            )),
+        },
+    }
+}

@@ -1,0 +1,321 @@
+//! What a subscriber is sent: the body of the answer, made as the connection takes it.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::ws::OpCode;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::frames;
+use super::messages::{Fault, Incoming, Messages, close_code};
+use super::stream::filter;
+use crate::database::DatabaseError;
+use crate::feed::{Item, LargeEvent, Subscriber};
+use crate::http::api::captures::slices;
+use crate::http::state::State;
+use crate::model::Cursor;
+use crate::model::wire::BodyForm;
+
+/// Pause before the database is asked again after it failed.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// How messages are told apart on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    WebSocket,
+    /// Server-sent events (HTML standard, section 9.2).
+    Sse,
+    /// A message a line.
+    Lines,
+}
+
+pub struct StreamBody {
+    state: Arc<State>,
+    subscriber: Subscriber,
+    framing: Framing,
+    messages: Option<Messages>,
+    queue: VecDeque<Out>,
+    heartbeat: Instant,
+    /// The database failed; the subscriber is not asked before.
+    paused_until: Option<Instant>,
+    ended: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+enum Out {
+    Bytes(Bytes),
+    /// An event sent piece by piece.
+    Large(Box<Large>),
+}
+
+struct Large {
+    event: LargeEvent,
+    cursor: Cursor,
+    /// Whether its first piece was sent.
+    begun: bool,
+}
+
+enum Happened {
+    Items(Result<Vec<Item>, DatabaseError>),
+    Received(Result<Incoming, Fault>),
+    HeartbeatDue,
+    Stopping,
+}
+
+/// What a client may say over its WebSocket.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+enum Request {
+    /// Change what is sent from now on.
+    Subscribe {
+        #[serde(default)]
+        endpoint: Vec<String>,
+        #[serde(default)]
+        method: Vec<String>,
+        body: Option<String>,
+    },
+}
+
+impl StreamBody {
+    pub fn new(
+        state: Arc<State>,
+        subscriber: Subscriber,
+        framing: Framing,
+        messages: Option<Messages>,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        state.metrics.subscribers.inc();
+        let heartbeat = Instant::now() + state.settings.stream.heartbeat();
+        let cursor = subscriber.cursor();
+        let mut body = Self {
+            state,
+            subscriber,
+            framing,
+            messages,
+            queue: VecDeque::new(),
+            heartbeat,
+            paused_until: None,
+            ended: false,
+            _permit: permit,
+        };
+        body.say(&json!({"type": "ready", "cursor": cursor.to_string()}), Some(cursor));
+        body
+    }
+
+    /// The next piece; None ends the answer.
+    pub async fn next(mut self: Box<Self>) -> Option<(Result<Bytes, DatabaseError>, Box<Self>)> {
+        loop {
+            match self.queue.pop_front() {
+                Some(Out::Bytes(bytes)) => return Some((Ok(bytes), self)),
+                Some(Out::Large(large)) => match self.piece_of(large).await {
+                    Ok(()) => {}
+                    // In the middle of a message nothing else can be said.
+                    Err(error) => return Some((Err(error), self)),
+                },
+                None if self.ended => return None,
+                None => match self.wait().await {
+                    Happened::Items(Ok(items)) => self.take(items),
+                    Happened::Items(Err(error)) => {
+                        tracing::debug!(
+                            error = &error as &dyn std::error::Error,
+                            "a subscriber waits for the database"
+                        );
+                        self.paused_until = Some(Instant::now() + RETRY_PAUSE);
+                    }
+                    Happened::Received(received) => self.receive(received),
+                    Happened::HeartbeatDue => {
+                        self.heartbeat = Instant::now() + self.state.settings.stream.heartbeat();
+                        let cursor = self.subscriber.cursor();
+                        self.say(&json!({"type": "heartbeat", "cursor": cursor.to_string()}), Some(cursor));
+                    }
+                    Happened::Stopping => self.stop().await,
+                },
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Happened {
+        let paused_until = self.paused_until;
+        let subscriber = &mut self.subscriber;
+        let items = async {
+            if let Some(until) = paused_until {
+                tokio::time::sleep_until(until).await;
+            }
+            subscriber.next().await
+        };
+        let happened = tokio::select! {
+            items = items => Happened::Items(items),
+            received = receive(&mut self.messages) => Happened::Received(received),
+            () = tokio::time::sleep_until(self.heartbeat) => Happened::HeartbeatDue,
+            () = self.state.shutdown.drained() => Happened::Stopping,
+        };
+        if matches!(happened, Happened::Items(_)) {
+            self.paused_until = None;
+        }
+        happened
+    }
+
+    fn take(&mut self, items: Vec<Item>) {
+        self.state.metrics.deliveries.inc_by(items.len() as u64);
+        for item in items {
+            match item {
+                Item::Event(event) => {
+                    if let Some(large) = self.subscriber.large(&event) {
+                        let large = Large { event: large, cursor: event.cursor, begun: false };
+                        self.queue.push_back(Out::Large(Box::new(large)));
+                        continue;
+                    }
+                    let encoded = event.encoded(self.subscriber.form());
+                    match self.framing {
+                        Framing::WebSocket => self.push(encoded.websocket_frame()),
+                        Framing::Lines => self.push(encoded.line()),
+                        Framing::Sse => {
+                            self.push(format!("id: {}\ndata: ", event.cursor).into());
+                            self.push(encoded.json());
+                            self.push(Bytes::from_static(b"\n\n"));
+                        }
+                    }
+                }
+                Item::Truncated { cursor, endpoints } => {
+                    let message =
+                        json!({"type": "truncated", "cursor": cursor.to_string(), "endpoints": endpoints});
+                    self.say(&message, Some(cursor));
+                }
+                Item::Reset { cursor } => {
+                    self.say(&json!({"type": "reset", "cursor": cursor.to_string()}), Some(cursor));
+                }
+            }
+        }
+    }
+
+    async fn piece_of(&mut self, mut large: Box<Large>) -> Result<(), DatabaseError> {
+        let Some((piece, last)) = large.event.next().await? else { return Ok(()) };
+        let begun = std::mem::replace(&mut large.begun, true);
+        let mut pieces = Vec::new();
+        match self.framing {
+            Framing::WebSocket => {
+                let opcode = if begun { OpCode::Continue } else { OpCode::Text };
+                pieces.push(frames::fragment(opcode, &piece, last));
+            }
+            Framing::Lines => pieces.push(piece),
+            Framing::Sse if begun => pieces.push(piece),
+            Framing::Sse => pieces.extend([format!("id: {}\ndata: ", large.cursor).into(), piece]),
+        }
+        match self.framing {
+            Framing::Lines if last => pieces.push(Bytes::from_static(b"\n")),
+            Framing::Sse if last => pieces.push(Bytes::from_static(b"\n\n")),
+            _ => {}
+        }
+        if !last {
+            self.queue.push_front(Out::Large(large));
+        }
+        let slices: Vec<Bytes> = pieces.into_iter().flat_map(slices).collect();
+        for slice in slices.into_iter().rev() {
+            self.queue.push_front(Out::Bytes(slice));
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        if bytes.len() <= super::CHUNK_BYTES {
+            self.queue.push_back(Out::Bytes(bytes));
+        } else {
+            self.queue.extend(slices(bytes).map(Out::Bytes));
+        }
+    }
+
+    /// Queues a message that is not an event.
+    fn say(&mut self, message: &Value, cursor: Option<Cursor>) {
+        let text = message.to_string();
+        match self.framing {
+            Framing::WebSocket => self.push(frames::frame(OpCode::Text, text.as_bytes())),
+            Framing::Lines => self.push((text + "\n").into()),
+            Framing::Sse => {
+                let mut event = String::with_capacity(text.len() + 64);
+                if let Some(cursor) = cursor {
+                    write!(event, "id: {cursor}\n").expect("writing to a String cannot fail");
+                }
+                write!(event, "data: {text}\n\n").expect("writing to a String cannot fail");
+                self.push(event.into());
+            }
+        }
+    }
+
+    fn receive(&mut self, received: Result<Incoming, Fault>) {
+        match received {
+            Ok(Incoming::Text(text)) => self.obey(&text),
+            Ok(Incoming::Binary(_)) => self.close(close_code::PROTOCOL + 1, "only text is understood"),
+            Ok(Incoming::Ping(payload)) => self.push(frames::frame(OpCode::Pong, &payload)),
+            Ok(Incoming::Pong) => {}
+            Ok(Incoming::Close(None)) => {
+                self.push(frames::close(None));
+                self.ended = true;
+            }
+            Ok(Incoming::Close(Some((code, _)))) => self.close(code, ""),
+            Err(Fault::Broken(code, reason)) => self.close(code, reason),
+            Err(Fault::Gone) => self.ended = true,
+        }
+    }
+
+    fn obey(&mut self, text: &[u8]) {
+        let changed = match serde_json::from_slice(text) {
+            Ok(Request::Subscribe { endpoint, method, body }) => {
+                let form = body.as_deref().map_or(Some(self.subscriber.form()), BodyForm::parse);
+                match (filter(&endpoint, &method), form) {
+                    (Ok(filter), Some(form)) => {
+                        self.subscriber.change(filter, form);
+                        Ok(())
+                    }
+                    (Err(problem), _) => Err(problem.to_string()),
+                    (_, None) => Err("`body`: `full`, `preview` or `none` is expected".to_owned()),
+                }
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        let cursor = self.subscriber.cursor();
+        match changed {
+            Ok(()) => self.say(&json!({"type": "subscribed", "cursor": cursor.to_string()}), None),
+            Err(detail) => self.say(&json!({"type": "error", "detail": detail}), None),
+        }
+    }
+
+    fn close(&mut self, code: u16, reason: &str) {
+        self.push(frames::close(Some((code, reason))));
+        self.ended = true;
+    }
+
+    /// The node stops: the client is told when to come back, and with what cursor.
+    async fn stop(&mut self) {
+        tokio::time::sleep(self.state.pace_of_closing()).await;
+        let cursor = self.subscriber.cursor();
+        let reconnect_ms = self.state.reconnect_ms();
+        if self.framing == Framing::Sse {
+            self.push(format!("retry: {reconnect_ms}\n\n").into());
+        }
+        let message = json!({"type": "closing", "cursor": cursor.to_string(), "reconnect_ms": reconnect_ms});
+        self.say(&message, Some(cursor));
+        if self.framing == Framing::WebSocket {
+            self.close(close_code::SERVICE_RESTART, "the node is stopping");
+        }
+        self.ended = true;
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        self.state.metrics.subscribers.dec();
+    }
+}
+
+async fn receive(messages: &mut Option<Messages>) -> Result<Incoming, Fault> {
+    match messages {
+        Some(messages) => messages.next().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,89 @@
+//! What every handler is given.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use rand::Rng as _;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+
+use crate::broker::BrokerState;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::database::Database;
+use crate::feed::{Hub, Publisher};
+use crate::intake::Intake;
+use crate::metrics::Metrics;
+use crate::model::Entry;
+use crate::shutdown::Shutdown;
+
+/// One node, as the skin sees it.
+pub struct State {
+    pub settings: Settings,
+    pub database: Arc<dyn Database>,
+    pub intake: Arc<Intake>,
+    pub hub: Arc<Hub>,
+    pub publisher: Option<Arc<Publisher>>,
+    pub broker: Option<watch::Receiver<BrokerState>>,
+    pub metrics: Arc<Metrics>,
+    pub clock: Arc<dyn Clock>,
+    pub shutdown: Shutdown,
+    /// Places for subscribers, and for capture sockets.
+    pub subscribers: Arc<Semaphore>,
+    pub sockets: Arc<Semaphore>,
+    /// Sockets that have begun to close.
+    closing: AtomicU64,
+}
+
+impl State {
+    #[expect(clippy::too_many_arguments, reason = "the composition root hands over what was built")]
+    pub fn new(
+        settings: Settings,
+        database: Arc<dyn Database>,
+        intake: Arc<Intake>,
+        hub: Arc<Hub>,
+        publisher: Option<Arc<Publisher>>,
+        broker: Option<watch::Receiver<BrokerState>>,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self {
+            subscribers: Arc::new(Semaphore::new(settings.stream.subscribers_max)),
+            sockets: Arc::new(Semaphore::new(settings.capture.websocket.sockets_max)),
+            settings,
+            database,
+            intake,
+            hub,
+            publisher,
+            broker,
+            metrics,
+            clock,
+            shutdown,
+            closing: AtomicU64::new(0),
+        }
+    }
+
+    /// Passes on an entry that was committed outside of the writer: a removal, a configuration change.
+    pub fn announce(&self, entry: Entry) {
+        if let Some(publisher) = &self.publisher {
+            publisher.publish(self.hub.epoch(), vec![entry.clone()]);
+        }
+        self.hub.offer_local(vec![entry]);
+    }
+
+    /// How long one more socket waits before it closes when the node stops, so that not all clients come
+    /// back at once; never over half of the time that the node has.
+    pub fn pace_of_closing(&self) -> Duration {
+        let turn = self.closing.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let pause = self.settings.stream.close_pace();
+        let longest = self.settings.server.shutdown_timeout() / 2;
+        pause.checked_mul(u32::try_from(turn).unwrap_or(u32::MAX)).unwrap_or(longest).min(longest)
+    }
+
+    /// When a client should come back, in milliseconds: any time up to the limit.
+    pub fn reconnect_ms(&self) -> u64 {
+        rand::rng().random_range(0..=self.settings.stream.reconnect_ms_max)
+    }
+}

@@ -1,0 +1,190 @@
+//! Whether a request is taken: the one function with the control flow.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use governor::{DefaultKeyedRateLimiter, Quota};
+
+use super::answers::AnswerLog;
+use super::budget::Budget;
+use super::configuration::Configuration;
+use super::journal::Journal;
+use crate::clock::Clock;
+use crate::database::{Database, DatabaseError};
+use crate::metrics::{Metrics, Outcome};
+use crate::model::{Capture, EndpointCode};
+use crate::shutdown::Shutdown;
+use crate::storage;
+
+/// Why a request is not kept. Each is counted by whoever answers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("there is no such endpoint")]
+    UnknownEndpoint,
+    #[error("no further endpoint may be made")]
+    TooManyEndpoints,
+    #[error("what may be kept in all is kept")]
+    StorageFull,
+    #[error("this address sends too much")]
+    RateLimited,
+    #[error("too many bodies are being received")]
+    BodiesFull,
+    #[error("too many captures wait to be written")]
+    QueueFull,
+    #[error("the database is away")]
+    DatabaseAway,
+    #[error("the database did not confirm in time; the request may have been kept")]
+    DeadlinePassed,
+    #[error("the database refused the request's data")]
+    DataRefused,
+}
+
+impl Refusal {
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Self::UnknownEndpoint => Outcome::UnknownEndpoint,
+            Self::TooManyEndpoints => Outcome::TooManyEndpoints,
+            Self::StorageFull => Outcome::StorageFull,
+            Self::RateLimited => Outcome::RateLimited,
+            Self::BodiesFull => Outcome::BodiesFull,
+            Self::QueueFull => Outcome::QueueFull,
+            Self::DatabaseAway => Outcome::DatabaseAway,
+            Self::DeadlinePassed => Outcome::DeadlinePassed,
+            Self::DataRefused => Outcome::DataRefused,
+        }
+    }
+}
+
+/// A capture that is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its place in the journal.
+    pub seq: i64,
+}
+
+/// Limits of a node's intake; 0 means none.
+#[derive(Debug, Clone)]
+pub struct IntakeOptions {
+    pub auto_create: bool,
+    pub body_bytes_max: usize,
+    pub body_inline_bytes_max: usize,
+    pub body_part_bytes: usize,
+    pub client_rate_max: u32,
+    pub endpoints_max: u64,
+}
+
+/// Everything that taking a request needs.
+pub struct Intake {
+    pub(super) database: Arc<dyn Database>,
+    pub(super) journal: Journal,
+    pub(super) bodies: Arc<Budget>,
+    pub(super) options: IntakeOptions,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shutdown: Shutdown,
+    pub(super) runtime: tokio::runtime::Handle,
+    pub clock: Arc<dyn Clock>,
+    pub answers: AnswerLog,
+    configuration: Arc<Configuration>,
+    rate: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    /// Codes that are known to have caught something; kept only where their number is limited.
+    known: RwLock<HashSet<EndpointCode>>,
+    storage_full: AtomicBool,
+}
+
+impl Intake {
+    #[expect(clippy::too_many_arguments, reason = "the composition root hands over what was built")]
+    pub fn new(
+        database: Arc<dyn Database>,
+        journal: Journal,
+        configuration: Arc<Configuration>,
+        answers: AnswerLog,
+        bodies: Arc<Budget>,
+        options: IntakeOptions,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+    ) -> Self {
+        let quota = NonZeroU32::new(options.client_rate_max).map(Quota::per_second);
+        Self {
+            database,
+            journal,
+            bodies,
+            options,
+            metrics,
+            shutdown,
+            runtime: tokio::runtime::Handle::current(),
+            clock,
+            answers,
+            configuration,
+            rate: quota.map(DefaultKeyedRateLimiter::keyed),
+            known: RwLock::default(),
+            storage_full: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether captures can be taken now.
+    pub fn is_available(&self) -> bool {
+        self.journal.is_available()
+    }
+
+    /// Decides on the head alone whether a request is taken, before its body is read.
+    pub async fn admit(&self, endpoint: &EndpointCode, client: IpAddr) -> Result<(), Refusal> {
+        if self.rate.as_ref().is_some_and(|rate| rate.check_key(&client).is_err()) {
+            return Err(Refusal::RateLimited);
+        }
+        if self.storage_full.load(Ordering::Relaxed) {
+            return Err(Refusal::StorageFull);
+        }
+        if !self.options.auto_create && !self.configuration.current().is_declared(endpoint) {
+            // A refusal is never stale: it is confirmed by what the database says from now on.
+            let confirmed = self.configuration.refresh().await.map_err(|_| Refusal::DatabaseAway)?;
+            if !confirmed.is_declared(endpoint) {
+                return Err(Refusal::UnknownEndpoint);
+            }
+        }
+        self.within_endpoints_max(endpoint)
+    }
+
+    fn within_endpoints_max(&self, endpoint: &EndpointCode) -> Result<(), Refusal> {
+        let Ok(most) = usize::try_from(self.options.endpoints_max) else { return Ok(()) };
+        if most == 0 || self.known.read().unwrap_or_else(PoisonError::into_inner).contains(endpoint) {
+            return Ok(());
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= most && !known.contains(endpoint) {
+            return Err(Refusal::TooManyEndpoints);
+        }
+        known.insert(endpoint.clone());
+        Ok(())
+    }
+
+    /// Journals a capture and waits until it is durable.
+    pub async fn accept(&self, capture: Capture) -> Result<Accepted, Refusal> {
+        let bytes = capture.body.bytes;
+        let outcome = self.journal.append(capture)?;
+        // The writer tells everybody; it is gone only when the node has stopped.
+        let seq = outcome.await.map_err(|_| Refusal::DeadlinePassed)??;
+        self.metrics.capture_bytes.inc_by(bytes);
+        Ok(Accepted { seq })
+    }
+
+    /// Looks at what is kept, for the optional ceilings. Called every second or so.
+    pub async fn look_at_ceilings(&self, kept_bytes_max: u64) -> Result<(), DatabaseError> {
+        if kept_bytes_max > 0 {
+            let sums = storage::totals::sums(self.database.as_ref()).await?;
+            let full = u64::try_from(sums.bytes).unwrap_or_default() >= kept_bytes_max;
+            self.storage_full.store(full, Ordering::Relaxed);
+        }
+        if self.options.endpoints_max > 0 {
+            let codes = storage::totals::codes(self.database.as_ref(), self.options.endpoints_max).await?;
+            self.known.write().unwrap_or_else(PoisonError::into_inner).extend(codes);
+        }
+        if let Some(rate) = &self.rate {
+            rate.retain_recent();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,301 @@
+//! The writer: takes what has gathered while the last batch was committing, and appends it in one commit.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::accept::Refusal;
+use super::budget::{Budget, Reserved};
+use super::configuration::Configuration;
+use crate::database::{Appended, Database, DatabaseError, JournalBatch};
+use crate::metrics::Metrics;
+use crate::model::{Capture, Entry, EntryKind};
+use crate::shutdown::Shutdown;
+use crate::storage;
+
+/// Called with each batch when it is committed, in the order of `seq`; must not block.
+pub type OnCommit = Box<dyn Fn(Vec<Entry>) + Send + Sync>;
+
+/// Between two tries at a batch whose commit is in doubt, and between two looks at a database that is away.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+const PROBE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Times that a batch may meet a newer configuration before it is refused.
+const CONFIGURATION_MISSES_MAX: u32 = 10;
+
+#[derive(Debug, Clone)]
+pub struct JournalOptions {
+    pub queue_bytes_max: usize,
+    pub queue_captures_max: usize,
+    pub batch_bytes_max: usize,
+    pub batch_captures_max: usize,
+    pub commit_deadline: Duration,
+}
+
+/// The entrance to the writer's queue.
+pub struct Journal {
+    queue: mpsc::Sender<Queued>,
+    room: Arc<Budget>,
+    available: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+}
+
+/// Tells a waiting sender what became of its capture: its place, or why it was refused.
+pub type Outcome = oneshot::Receiver<Result<i64, Refusal>>;
+
+struct Queued {
+    capture: Arc<Capture>,
+    weight: usize,
+    since: Instant,
+    done: oneshot::Sender<Result<i64, Refusal>>,
+    _room: Reserved,
+}
+
+impl Journal {
+    /// Starts the writer, which ends when the node stops and its queue is empty.
+    pub fn start(
+        database: Arc<dyn Database>,
+        configuration: Arc<Configuration>,
+        options: JournalOptions,
+        on_commit: OnCommit,
+        metrics: Arc<Metrics>,
+        shutdown: &Shutdown,
+    ) -> Self {
+        let (queue, queued) = mpsc::channel(options.queue_captures_max);
+        let available = Arc::new(AtomicBool::new(true));
+        metrics.database_up.set(1);
+        let room = Budget::new(options.queue_bytes_max, metrics.queue_bytes.clone());
+        let writer = Writer {
+            database,
+            configuration,
+            options,
+            on_commit,
+            available: available.clone(),
+            metrics: metrics.clone(),
+            shutdown: shutdown.clone(),
+        };
+        shutdown.spawn(writer.run(queued));
+        Self { queue, room, available, metrics }
+    }
+
+    /// Queues a capture without waiting. From here on it is the writer's, whatever becomes of the sender.
+    pub fn append(&self, capture: Capture) -> Result<Outcome, Refusal> {
+        if !self.available.load(Ordering::Acquire) {
+            return Err(Refusal::DatabaseAway);
+        }
+        let weight = capture.weight();
+        let room = self.room.reserve(weight).ok_or(Refusal::QueueFull)?;
+        let (done, outcome) = oneshot::channel();
+        let queued = Queued { capture: Arc::new(capture), weight, since: Instant::now(), done, _room: room };
+        self.queue.try_send(queued).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Refusal::QueueFull,
+            mpsc::error::TrySendError::Closed(_) => Refusal::DatabaseAway,
+        })?;
+        self.metrics.queue_captures.inc();
+        Ok(outcome)
+    }
+
+    /// Whether the database took the last batch.
+    pub fn is_available(&self) -> bool {
+        self.available.load(Ordering::Acquire)
+    }
+}
+
+struct Writer {
+    database: Arc<dyn Database>,
+    configuration: Arc<Configuration>,
+    options: JournalOptions,
+    on_commit: OnCommit,
+    available: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+}
+
+impl Writer {
+    async fn run(self, mut queue: mpsc::Receiver<Queued>) {
+        let mut gathered = Vec::with_capacity(self.options.batch_captures_max);
+        loop {
+            if !self.available.load(Ordering::Acquire) {
+                self.refuse_until_back(&mut queue).await;
+            }
+            let received = tokio::select! {
+                biased;
+                received = queue.recv_many(&mut gathered, self.options.batch_captures_max) => received,
+                () = self.shutdown.stopped(), if !queue.is_closed() => {
+                    // What was queued is written still; the loop ends when it is.
+                    queue.close();
+                    continue;
+                }
+            };
+            if received == 0 {
+                return;
+            }
+            let mut waiting: VecDeque<Queued> = gathered.drain(..).collect();
+            while !waiting.is_empty() {
+                let batch = self.take_batch(&mut waiting);
+                if !batch.is_empty() {
+                    self.commit(batch).await;
+                }
+            }
+        }
+    }
+
+    /// A batch within its bounds; what has waited too long is refused instead.
+    fn take_batch(&self, waiting: &mut VecDeque<Queued>) -> Vec<Queued> {
+        let now = Instant::now();
+        let mut bytes = 0;
+        let mut batch: Vec<Queued> = Vec::with_capacity(waiting.len());
+        while let Some(next) = waiting.front() {
+            if !batch.is_empty() && bytes + next.weight > self.options.batch_bytes_max {
+                break;
+            }
+            let next = waiting.pop_front().expect("there is a front");
+            if now.duration_since(next.since) > self.options.commit_deadline {
+                self.tell(next, Err(Refusal::DatabaseAway));
+            } else {
+                bytes += next.weight;
+                batch.push(next);
+            }
+        }
+        batch
+    }
+
+    /// Appends a batch, whatever it takes within the deadline; every sender is told. A batch in which the
+    /// database refuses the data is halved until the capture at fault is alone.
+    #[tracing::instrument(level = "debug", skip_all, fields(captures = batch.len()))]
+    async fn commit(&self, batch: Vec<Queued>) {
+        let captures: Vec<Arc<Capture>> = batch.iter().map(|queued| queued.capture.clone()).collect();
+        let deadline = batch.first().map_or_else(Instant::now, |q| q.since) + self.options.commit_deadline;
+        let started = Instant::now();
+        match self.append(&captures, deadline).await {
+            Ok(seqs) => {
+                self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
+                #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
+                self.metrics.batch_captures.observe(captures.len() as f64);
+                self.set_available(true);
+                let entries = seqs.iter().zip(captures);
+                (self.on_commit)(
+                    entries.map(|(&seq, c)| Entry { seq, what: EntryKind::Capture(c) }).collect(),
+                );
+                for (queued, seq) in batch.into_iter().zip(seqs) {
+                    self.tell(queued, Ok(seq));
+                }
+            }
+            Err(Refusal::DataRefused) if batch.len() > 1 => {
+                let mut first = batch;
+                let second = first.split_off(first.len() / 2);
+                Box::pin(self.commit(first)).await;
+                Box::pin(self.commit(second)).await;
+            }
+            Err(refusal) => {
+                if matches!(refusal, Refusal::DeadlinePassed) {
+                    self.set_available(false);
+                }
+                for queued in batch {
+                    self.tell(queued, Err(refusal));
+                }
+            }
+        }
+    }
+
+    /// Appends the captures and returns their places.
+    async fn append(&self, captures: &[Arc<Capture>], deadline: Instant) -> Result<Vec<i64>, Refusal> {
+        let mut in_doubt = false;
+        let mut misses = 0;
+        loop {
+            let config_seq = self.configuration.current().config_seq;
+            let batch = JournalBatch { captures, config_seq };
+            let result = match tokio::time::timeout_at(deadline, self.database.append(&batch)).await {
+                Ok(result) => result,
+                Err(_) => return Err(Refusal::DeadlinePassed),
+            };
+            let retry = match result {
+                Ok(Appended::At { base }) => return Ok((base + 1..).take(captures.len()).collect()),
+                Ok(Appended::ConfigurationMoved) if !in_doubt => {
+                    misses += 1;
+                    if misses > CONFIGURATION_MISSES_MAX {
+                        return Err(Refusal::DatabaseAway);
+                    }
+                    self.configuration.refresh().await.map(drop)
+                }
+                // An earlier try may have come through, and this one met its rows, or what came after it.
+                Ok(Appended::ConfigurationMoved) | Err(DatabaseError::Conflict(_)) => {
+                    match self.find_all(captures).await {
+                        Ok(Some(seqs)) => return Ok(seqs),
+                        Ok(None) if in_doubt => {
+                            in_doubt = false;
+                            self.configuration.refresh().await.map(drop)
+                        }
+                        Ok(None) => return Err(Refusal::DataRefused),
+                        Err(error) => Err(error),
+                    }
+                }
+                Err(DatabaseError::Data(error)) => {
+                    tracing::warn!(%error, captures = captures.len(), "the database refused a batch");
+                    return Err(Refusal::DataRefused);
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = retry {
+                in_doubt = true;
+                tracing::warn!(error = &error as &dyn std::error::Error, "failed to append a batch");
+                tokio::time::sleep(RETRY_PAUSE).await;
+                if Instant::now() >= deadline {
+                    return Err(Refusal::DeadlinePassed);
+                }
+            }
+        }
+    }
+
+    /// The places of captures that an earlier try has committed: all of them, or None.
+    async fn find_all(&self, captures: &[Arc<Capture>]) -> Result<Option<Vec<i64>>, DatabaseError> {
+        let mut seqs = Vec::with_capacity(captures.len());
+        for capture in captures {
+            match storage::journal::find_seq(self.database.as_ref(), capture.id).await? {
+                Some(seq) => seqs.push(seq),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(seqs))
+    }
+
+    /// While the database is away nobody waits: what was queued is refused, until it answers again.
+    async fn refuse_until_back(&self, queue: &mut mpsc::Receiver<Queued>) {
+        loop {
+            while let Ok(queued) = queue.try_recv() {
+                self.tell(queued, Err(Refusal::DatabaseAway));
+            }
+            if self.shutdown.is_stopped() {
+                queue.close();
+                return;
+            }
+            if storage::journal::head(self.database.as_ref()).await.is_ok() {
+                self.set_available(true);
+                return;
+            }
+            tokio::time::sleep(PROBE_PAUSE).await;
+        }
+    }
+
+    fn set_available(&self, available: bool) {
+        if self.available.swap(available, Ordering::AcqRel) != available {
+            self.metrics.database_up.set(available.into());
+            if available {
+                tracing::info!("the database is back; captures are taken again");
+            } else {
+                tracing::error!("the database is away; captures are refused until it is back");
+            }
+        }
+    }
+
+    fn tell(&self, queued: Queued, outcome: Result<i64, Refusal>) {
+        self.metrics.queue_captures.dec();
+        if queued.done.send(outcome).is_err() {
+            tracing::trace!("a sender has gone; its capture is kept all the same");
+        }
+    }
+}

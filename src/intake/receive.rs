@@ -1,0 +1,251 @@
+//! Receiving a body: within a budget, in parts beside the journal where it is large, and kept as far as
+//! it came whatever happens to its sender.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use uuid::Uuid;
+
+use super::accept::{Accepted, Intake, Refusal};
+use super::budget::Reserved;
+use crate::metrics::Outcome;
+use crate::model::limits::PREVIEW_BYTES;
+use crate::model::{
+    Body, BodyContent, Capture, CaptureKind, EndpointCode, HeaderBlock, ReplyChoice, ReplySource,
+    WebSocketDetail,
+};
+use crate::storage;
+
+/// A request's head, as it came.
+#[derive(Debug, Clone)]
+pub struct RequestHead {
+    pub id: Uuid,
+    pub endpoint: EndpointCode,
+    pub kind: CaptureKind,
+    /// Microseconds since the Unix epoch.
+    pub received_us: i64,
+    pub method: Cow<'static, str>,
+    pub target: String,
+    pub version: Cow<'static, str>,
+    pub scheme: Cow<'static, str>,
+    pub host: String,
+    pub port: u16,
+    pub headers: HeaderBlock,
+    pub peer: SocketAddr,
+    pub client: IpAddr,
+    pub websocket: Option<WebSocketDetail>,
+}
+
+/// How a body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Complete,
+    /// It is over the limit; the rest was not read.
+    TooLarge,
+    /// The sender fell silent.
+    TimedOut,
+    /// The sender went away.
+    SenderGone,
+}
+
+/// A request that is being received. Dropped before its end, it is kept as far as it came.
+pub struct Reception {
+    intake: Arc<Intake>,
+    state: Option<State>,
+}
+
+struct State {
+    head: RequestHead,
+    buffer: BytesMut,
+    /// Bytes that are in parts already, and the number of parts.
+    in_parts: u64,
+    parts: i64,
+    /// The first bytes of a body in parts.
+    start: Bytes,
+    memory: Reserved,
+}
+
+impl Reception {
+    /// Begins to receive. `announced` is the body's size where the sender has told it.
+    pub fn begin(intake: Arc<Intake>, head: RequestHead, announced: Option<u64>) -> Result<Self, Refusal> {
+        // A sender's announcement is believed up to one inline body; more memory comes with the bytes.
+        let believed = usize::try_from(announced.unwrap_or(0)).unwrap_or(usize::MAX);
+        let capacity = believed.min(intake.options.body_inline_bytes_max);
+        let memory = intake.bodies.reserve(capacity).ok_or(Refusal::BodiesFull)?;
+        let buffer = BytesMut::with_capacity(capacity);
+        Ok(Self {
+            intake,
+            state: Some(State { head, buffer, in_parts: 0, parts: 0, start: Bytes::new(), memory }),
+        })
+    }
+
+    /// Takes a piece of the body. `Some(Ending::TooLarge)` when the limit is reached: what fits was taken.
+    pub async fn push(&mut self, mut piece: &[u8]) -> Result<Option<Ending>, Refusal> {
+        let intake = self.intake.clone();
+        let part_bytes = intake.options.body_part_bytes;
+        while !piece.is_empty() {
+            let state = self.state.as_mut().expect("the state is there until the end");
+            let left = (intake.options.body_bytes_max as u64).saturating_sub(state.received());
+            if left == 0 {
+                return Ok(Some(Ending::TooLarge));
+            }
+            let room = part_bytes - state.buffer.len();
+            let taken = piece.len().min(room).min(usize::try_from(left).unwrap_or(usize::MAX));
+            if let Err(refusal) = state.extend(&piece[..taken], part_bytes) {
+                return Err(self.give_up(refusal));
+            }
+            piece = &piece[taken..];
+            if state.buffer.len() == part_bytes
+                && let Err(refusal) = self.write_part().await
+            {
+                return Err(self.give_up(refusal));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Journals what was received, and waits until it is durable.
+    pub async fn finish(mut self, ending: Ending, reply: ReplyChoice) -> Result<Accepted, Refusal> {
+        let large = self.state.as_ref().is_some_and(|state| {
+            state.parts > 0 || state.buffer.len() > self.intake.options.body_inline_bytes_max
+        });
+        if large && let Err(refusal) = self.write_part().await {
+            return Err(self.give_up(refusal));
+        }
+        let state = self.state.take().expect("the state is there until the end");
+        let (capture, _memory) = state.into_capture(ending, reply);
+        let id = capture.id;
+        let accepted = self.intake.accept(capture).await;
+        match accepted {
+            Ok(_) => self.intake.metrics.count(kept(ending)),
+            // After the deadline the capture may be kept, and its parts with it; the sweep will tell.
+            Err(Refusal::DeadlinePassed) => {}
+            Err(_) if large => self.discard(id),
+            Err(_) => {}
+        }
+        accepted
+    }
+
+    async fn write_part(&mut self) -> Result<(), Refusal> {
+        let state = self.state.as_mut().expect("the state is there until the end");
+        if state.buffer.is_empty() {
+            return Ok(());
+        }
+        if state.parts == 0 {
+            state.start = Bytes::copy_from_slice(&state.buffer[..state.buffer.len().min(PREVIEW_BYTES)]);
+        }
+        let content = Bytes::copy_from_slice(&state.buffer);
+        let database = self.intake.database.as_ref();
+        let written = storage::bodies::record_part(database, state.head.id, state.parts, content).await;
+        if let Err(error) = written {
+            tracing::warn!(error = &error as &dyn std::error::Error, "failed to write a part of a body");
+            return Err(Refusal::DatabaseAway);
+        }
+        state.in_parts += state.buffer.len() as u64;
+        state.parts += 1;
+        state.buffer.clear();
+        Ok(())
+    }
+
+    /// The request cannot be kept: its parts go, and the sender is told.
+    fn give_up(&mut self, refusal: Refusal) -> Refusal {
+        if let Some(state) = self.state.take().filter(|state| state.parts > 0) {
+            self.discard(state.head.id);
+        }
+        refusal
+    }
+
+    fn discard(&self, id: Uuid) {
+        let intake = self.intake.clone();
+        let _in_runtime = self.intake.runtime.enter();
+        self.intake.shutdown.spawn(async move {
+            if let Err(error) = storage::bodies::remove(intake.database.as_ref(), id).await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "parts are left to the sweep");
+            }
+        });
+    }
+}
+
+/// A sender that goes away takes its connection's handler with it, not what it has sent.
+impl Drop for Reception {
+    fn drop(&mut self) {
+        let Some(state) = self.state.take() else { return };
+        let reception = Self { intake: self.intake.clone(), state: Some(state) };
+        let _in_runtime = self.intake.runtime.enter();
+        self.intake.shutdown.spawn(async move {
+            let nothing = ReplyChoice { source: ReplySource::Nothing, status: 0 };
+            let metrics = reception.intake.metrics.clone();
+            if let Err(refusal) = reception.finish(Ending::SenderGone, nothing).await {
+                metrics.count(refusal.outcome());
+            }
+        });
+    }
+}
+
+impl State {
+    fn received(&self) -> u64 {
+        self.in_parts + self.buffer.len() as u64
+    }
+
+    /// Appends to the buffer, whose memory doubles up to a part's size.
+    fn extend(&mut self, piece: &[u8], part_bytes: usize) -> Result<(), Refusal> {
+        let wanted = self.buffer.len() + piece.len();
+        if wanted > self.buffer.capacity() {
+            let capacity = wanted.max(self.buffer.capacity() * 2).max(1024).min(part_bytes.max(wanted));
+            if !self.memory.grow_to(capacity) {
+                return Err(Refusal::BodiesFull);
+            }
+            self.buffer.reserve(capacity - self.buffer.len());
+        }
+        self.buffer.extend_from_slice(piece);
+        Ok(())
+    }
+
+    fn into_capture(self, ending: Ending, reply: ReplyChoice) -> (Capture, Reserved) {
+        let bytes = self.received();
+        let content = if self.parts > 0 {
+            BodyContent::Parts { start: self.start }
+        } else if self.buffer.capacity() > self.buffer.len() + self.buffer.len() / 4 {
+            // What stays in memory for a while, stays in memory of its size.
+            BodyContent::Inline(Bytes::copy_from_slice(&self.buffer))
+        } else {
+            BodyContent::Inline(self.buffer.freeze())
+        };
+        let head = self.head;
+        let capture = Capture {
+            id: head.id,
+            endpoint: head.endpoint,
+            kind: head.kind,
+            received_us: head.received_us,
+            method: head.method,
+            target: head.target,
+            version: head.version,
+            scheme: head.scheme,
+            host: head.host,
+            port: head.port,
+            headers: head.headers,
+            peer: head.peer,
+            client: head.client,
+            body: Body {
+                content,
+                bytes,
+                truncated: ending == Ending::TooLarge,
+                incomplete: matches!(ending, Ending::TimedOut | Ending::SenderGone),
+            },
+            websocket: head.websocket,
+            reply,
+        };
+        (capture, self.memory)
+    }
+}
+
+fn kept(ending: Ending) -> Outcome {
+    match ending {
+        Ending::Complete => Outcome::Kept,
+        Ending::TooLarge => Outcome::Truncated,
+        Ending::TimedOut => Outcome::TimedOut,
+        Ending::SenderGone => Outcome::Incomplete,
+    }
+}

@@ -1,0 +1,246 @@
+//! What a node counts and measures, for Prometheus. No endpoint labels: their number has no bound.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// What became of a request to a capture URL, or of a message on a capture socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Outcome {
+    /// Kept whole.
+    Kept,
+    /// Kept, with the body cut at the limit; the sender got a 413.
+    Truncated,
+    /// Kept, with the body as far as it came: the sender went away.
+    Incomplete,
+    /// Kept, with the body as far as it came: the sender fell silent.
+    TimedOut,
+    /// Not an endpoint code.
+    InvalidCode,
+    /// No such endpoint, and none may be made.
+    UnknownEndpoint,
+    /// `capture.endpoints_max`.
+    TooManyEndpoints,
+    /// `capture.kept_bytes_max`.
+    StorageFull,
+    /// `capture.client_rate_max`.
+    RateLimited,
+    /// `capture.bodies_in_flight_bytes_max`.
+    BodiesFull,
+    /// `journal.queue_*`.
+    QueueFull,
+    /// `capture.websocket.sockets_max`.
+    SocketsFull,
+    /// The database is away.
+    DatabaseAway,
+    /// `journal.commit_deadline_ms`; may have been kept.
+    DeadlinePassed,
+    /// The database refused the data.
+    DataRefused,
+}
+
+/// How an event reached this node's subscribers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Way {
+    /// Committed by this node.
+    Local,
+    Broker,
+    /// Read from the database, because neither of the others brought it in time.
+    Repair,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OutcomeLabel {
+    outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WayLabel {
+    way: Way,
+}
+
+/// One node's metrics; handles are cheap to use.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    captures: Family<OutcomeLabel, Counter>,
+    kept: Counter,
+    pub capture_bytes: Counter,
+    pub batch_captures: Histogram,
+    pub commit_seconds: Histogram,
+    pub queue_captures: Gauge,
+    pub queue_bytes: Gauge,
+    pub bodies_in_flight_bytes: Gauge,
+    pub database_up: Gauge,
+    pub pool_in_use: Gauge,
+    pub pool_open: Gauge,
+    pub answers_lost: Counter,
+    pub head_seq: Gauge,
+    pub feed_seq: Gauge,
+    events: Family<WayLabel, Counter>,
+    pub repairs: Counter,
+    pub feed_lag_seconds: Histogram,
+    pub subscribers: Gauge,
+    pub subscribers_catching_up: Gauge,
+    pub slow_subscribers: Counter,
+    pub deliveries: Counter,
+    pub capture_sockets: Gauge,
+    pub broker_up: Gauge,
+    pub published: Counter,
+    pub publish_failures: Counter,
+    pub resets: Counter,
+    pub trimmed: Counter<u64, AtomicU64>,
+    pub orphans_swept: Counter,
+    pub panics: Counter,
+    pub unauthorized: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    #[expect(clippy::too_many_lines, reason = "a table: one line a metric")]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("creel");
+        macro_rules! register {
+            ($name:literal, $help:literal, $metric:expr) => {{
+                let metric = $metric;
+                registry.register($name, $help, metric.clone());
+                metric
+            }};
+            ($name:literal, $help:literal, $unit:expr, $metric:expr) => {{
+                let metric = $metric;
+                registry.register_with_unit($name, $help, $unit, metric.clone());
+                metric
+            }};
+        }
+        let captures: Family<OutcomeLabel, Counter> =
+            register!("captures", "Requests and messages by what became of them", Family::default());
+        let events: Family<WayLabel, Counter> =
+            register!("feed_events", "Events by the way they reached this node", Family::default());
+        for way in [Way::Local, Way::Broker, Way::Repair] {
+            drop(events.get_or_create(&WayLabel { way }));
+        }
+        let seconds = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
+        let kept = captures.get_or_create_owned(&OutcomeLabel { outcome: Outcome::Kept });
+        Self {
+            kept,
+            captures,
+            events,
+            capture_bytes: register!(
+                "capture_body",
+                "Bytes of bodies that were kept",
+                Unit::Bytes,
+                Counter::default()
+            ),
+            batch_captures: register!(
+                "journal_batch_captures",
+                "Captures in a commit",
+                Histogram::new(exponential_buckets(1.0, 2.0, 10))
+            ),
+            commit_seconds: register!("journal_commit", "Time of a commit", Unit::Seconds, seconds()),
+            queue_captures: register!(
+                "journal_queue_captures",
+                "Captures that wait for a commit",
+                Gauge::default()
+            ),
+            queue_bytes: register!(
+                "journal_queue",
+                "Bytes that wait for a commit",
+                Unit::Bytes,
+                Gauge::default()
+            ),
+            bodies_in_flight_bytes: register!(
+                "bodies_in_flight",
+                "Memory of bodies being received",
+                Unit::Bytes,
+                Gauge::default()
+            ),
+            database_up: register!("database_up", "Whether the database takes captures", Gauge::default()),
+            pool_in_use: register!("database_pool_in_use", "Connections in use", Gauge::default()),
+            pool_open: register!("database_pool_open", "Connections open", Gauge::default()),
+            answers_lost: register!("answers_lost", "Answers that could not be recorded", Counter::default()),
+            head_seq: register!(
+                "journal_head_seq",
+                "The journal's newest entry, when last read",
+                Gauge::default()
+            ),
+            feed_seq: register!("feed_seq", "The newest entry passed on to subscribers", Gauge::default()),
+            repairs: register!(
+                "feed_repairs",
+                "Reads from the database for missing events",
+                Counter::default()
+            ),
+            feed_lag_seconds: register!(
+                "feed_lag",
+                "From receipt to this node's subscribers",
+                Unit::Seconds,
+                seconds()
+            ),
+            subscribers: register!("subscribers", "Subscribers now", Gauge::default()),
+            subscribers_catching_up: register!(
+                "subscribers_catching_up",
+                "Subscribers fed from the database now",
+                Gauge::default()
+            ),
+            slow_subscribers: register!(
+                "slow_subscribers",
+                "Times a subscriber fell behind the ring",
+                Counter::default()
+            ),
+            deliveries: register!("deliveries", "Events sent to subscribers", Counter::default()),
+            capture_sockets: register!("capture_sockets", "Capture sockets open now", Gauge::default()),
+            broker_up: register!("broker_up", "Whether the broker is connected", Gauge::default()),
+            published: register!("broker_published", "Messages published", Counter::default()),
+            publish_failures: register!(
+                "broker_publish_failures",
+                "Messages that could not be published",
+                Counter::default()
+            ),
+            resets: register!("feed_resets", "Times the journal went another way", Counter::default()),
+            trimmed: register!(
+                "retention_captures",
+                "Captures removed by retention or after a removal",
+                Counter::default()
+            ),
+            orphans_swept: register!(
+                "orphan_parts",
+                "Parts of bodies swept that were never journaled",
+                Counter::default()
+            ),
+            panics: register!("panics", "Requests that ended in a mistake of ours", Counter::default()),
+            unauthorized: register!(
+                "unauthorized",
+                "Requests refused for their token, host or origin",
+                Counter::default()
+            ),
+            registry,
+        }
+    }
+
+    pub fn count(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Kept => self.kept.inc(),
+            outcome => self.captures.get_or_create(&OutcomeLabel { outcome }).inc(),
+        };
+    }
+
+    pub fn count_events(&self, way: Way, events: u64) {
+        self.events.get_or_create(&WayLabel { way }).inc_by(events);
+    }
+
+    /// The metrics as OpenMetrics text.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry).expect("writing to a String cannot fail");
+        out
+    }
+}

@@ -1,0 +1,267 @@
+//! Entries as JSON, as the API answers them and the stream sends them (`docs/protocol.md`).
+//!
+//! Written by hand into one buffer: this is the path of every event. The body stands last, so that a
+//! large one can be sent in pieces.
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::limits::PREVIEW_BYTES;
+use super::time::rfc3339;
+use super::{Answer, BodyContent, Capture, Entry, EntryKind, HeaderBlock, Removed};
+
+/// How much of a body is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyForm {
+    Full,
+    Preview,
+    None,
+}
+
+impl BodyForm {
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "full" => Some(Self::Full),
+            "preview" => Some(Self::Preview),
+            "none" => Some(Self::None),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a capture's JSON was written to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    Whole,
+    /// Up to the content of a body that is kept in parts: base64 of the parts is to follow, and then
+    /// [`AFTER_CONTENT`].
+    UpToContent,
+}
+
+/// What ends a capture's JSON behind its content.
+pub const AFTER_CONTENT: &[u8] = b"\"}}";
+
+/// Writes the event of an entry: `{"type":...,"cursor":...,"capture":{...}}`. With
+/// [`Written::UpToContent`] the event ends with one more brace.
+pub fn write_event(out: &mut Vec<u8>, cursor: impl Display, entry: &Entry, form: BodyForm) -> Written {
+    let (kind, key) = match &entry.what {
+        EntryKind::Capture(_) => ("capture", "capture"),
+        EntryKind::Removal(_) => ("removal", "removal"),
+        EntryKind::Configuration(_) => ("configuration", "configuration"),
+    };
+    put(out, format_args!("{{\"type\":\"{kind}\",\"cursor\":\"{cursor}\",\"{key}\":"));
+    let written = match &entry.what {
+        EntryKind::Capture(capture) => write_capture(out, entry.seq, capture, form, None),
+        EntryKind::Removal(removal) => {
+            put(out, format_args!("{{\"seq\":{},\"id\":\"{}\",\"endpoint\":", entry.seq, removal.id));
+            text(out, removal.endpoint.as_str());
+            put(out, format_args!(",\"at\":\"{}\",", rfc3339(removal.at_us)));
+            match removal.removed {
+                Removed::One(capture) => put(out, format_args!("\"capture\":\"{capture}\"}}")),
+                Removed::All => put(out, format_args!("\"all\":true}}")),
+            }
+            Written::Whole
+        }
+        EntryKind::Configuration(change) => {
+            put(out, format_args!("{{\"seq\":{},\"id\":\"{}\",\"change\":", entry.seq, change.id));
+            text(out, &change.change);
+            out.extend_from_slice(b",\"endpoint\":");
+            text(out, change.endpoint.as_str());
+            put(out, format_args!(",\"at\":\"{}\"}}", rfc3339(change.at_us)));
+            Written::Whole
+        }
+    };
+    if written == Written::Whole {
+        out.push(b'}');
+    }
+    written
+}
+
+/// How an answer shows: the outer None leaves it out, the inner one says "not recorded".
+pub type ShownAnswer<'a> = Option<Option<&'a Answer>>;
+
+/// Writes a capture as an object.
+pub fn write_capture(
+    out: &mut Vec<u8>,
+    seq: i64,
+    capture: &Capture,
+    form: BodyForm,
+    answer: ShownAnswer<'_>,
+) -> Written {
+    put(out, format_args!("{{\"seq\":{seq},\"id\":\"{}\",\"endpoint\":", capture.id));
+    text(out, capture.endpoint.as_str());
+    put(
+        out,
+        format_args!(
+            ",\"kind\":\"{}\",\"received\":\"{}\",\"method\":",
+            capture.kind.name(),
+            rfc3339(capture.received_us)
+        ),
+    );
+    text(out, &capture.method);
+    write_target(out, &capture.target);
+    for (key, value) in [
+        (",\"version\":", capture.version.as_ref()),
+        (",\"scheme\":", capture.scheme.as_ref()),
+        (",\"host\":", &capture.host),
+    ] {
+        out.extend_from_slice(key.as_bytes());
+        text(out, value);
+    }
+    put(
+        out,
+        format_args!(
+            ",\"port\":{},\"peer\":\"{}\",\"client\":\"{}\",\"headers\":",
+            capture.port, capture.peer, capture.client
+        ),
+    );
+    write_headers(out, &capture.headers);
+    if let Some(websocket) = &capture.websocket {
+        out.extend_from_slice(b",\"websocket\":");
+        put(out, format_args!("{{\"connection\":\"{}\"", websocket.connection));
+        if let Some(code) = websocket.close_code {
+            put(out, format_args!(",\"close_code\":{code},\"close_reason\":"));
+            text(out, websocket.close_reason.as_deref().unwrap_or_default());
+        }
+        out.push(b'}');
+    }
+    put(out, format_args!(",\"reply\":{{\"source\":\"{}\"", capture.reply.source.name()));
+    if capture.reply.status != 0 {
+        put(out, format_args!(",\"status\":{}", capture.reply.status));
+    }
+    out.push(b'}');
+    if let Some(answer) = answer {
+        out.extend_from_slice(b",\"answer\":");
+        write_answer(out, answer);
+    }
+    write_body(out, capture, form)
+}
+
+fn write_body(out: &mut Vec<u8>, capture: &Capture, form: BodyForm) -> Written {
+    let body = &capture.body;
+    put(
+        out,
+        format_args!(
+            ",\"body\":{{\"bytes\":{},\"truncated\":{},\"incomplete\":{}",
+            body.bytes, body.truncated, body.incomplete
+        ),
+    );
+    match (form, &body.content) {
+        (BodyForm::None, _) => out.extend_from_slice(b"}}"),
+        (BodyForm::Full, BodyContent::Parts { .. }) => {
+            out.extend_from_slice(b",\"encoding\":\"base64\",\"content\":\"");
+            return Written::UpToContent;
+        }
+        (BodyForm::Full, BodyContent::Inline(content)) => {
+            write_content(out, content);
+            out.extend_from_slice(b"}}");
+        }
+        (BodyForm::Preview, BodyContent::Inline(content) | BodyContent::Parts { start: content }) => {
+            let shown = &content[..content.len().min(PREVIEW_BYTES)];
+            let cut = (shown.len() as u64) < body.bytes;
+            put(out, format_args!(",\"preview\":{cut}"));
+            write_content(out, if cut { up_to_whole_character(shown) } else { shown });
+            out.extend_from_slice(b"}}");
+        }
+    }
+    Written::Whole
+}
+
+fn write_content(out: &mut Vec<u8>, content: &[u8]) {
+    match std::str::from_utf8(content) {
+        Ok(content) => {
+            out.extend_from_slice(b",\"encoding\":\"utf8\",\"content\":");
+            text(out, content);
+        }
+        Err(_) => {
+            out.extend_from_slice(b",\"encoding\":\"base64\",\"content\":\"");
+            base64(out, content);
+            out.push(b'"');
+        }
+    }
+}
+
+/// Without the first bytes of a UTF-8 character at the end that the cut has left.
+fn up_to_whole_character(cut: &[u8]) -> &[u8] {
+    match std::str::from_utf8(cut) {
+        Err(error) if error.error_len().is_none() => &cut[..error.valid_up_to()],
+        _ => cut,
+    }
+}
+
+/// The target, and what it is made of: path, what of the path follows the code, and query.
+fn write_target(out: &mut Vec<u8>, target: &str) {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let origin_form = path.find("://").map_or(path, |at| {
+        let rest = &path[at + 3..];
+        rest.find('/').map_or("", |slash| &rest[slash..])
+    });
+    let remainder = origin_form.splitn(4, '/').nth(3);
+    out.extend_from_slice(b",\"target\":");
+    text(out, target);
+    out.extend_from_slice(b",\"path\":");
+    text(out, origin_form);
+    out.extend_from_slice(b",\"remainder\":");
+    text(out, remainder.map_or("", |rest| &origin_form[origin_form.len() - rest.len() - 1..]));
+    out.extend_from_slice(b",\"query\":");
+    match query {
+        Some(query) => text(out, query),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// Pairs of name and value; a value that is not UTF-8 is `{"base64":"..."}`.
+fn write_headers(out: &mut Vec<u8>, headers: &HeaderBlock) {
+    out.push(b'[');
+    for (i, (name, value)) in headers.iter().enumerate() {
+        out.extend_from_slice(if i == 0 { b"[" } else { b",[" });
+        text(out, &String::from_utf8_lossy(name));
+        out.push(b',');
+        match std::str::from_utf8(value) {
+            Ok(value) => text(out, value),
+            Err(_) => {
+                out.extend_from_slice(b"{\"base64\":\"");
+                base64(out, value);
+                out.extend_from_slice(b"\"}");
+            }
+        }
+        out.push(b']');
+    }
+    out.push(b']');
+}
+
+fn write_answer(out: &mut Vec<u8>, answer: Option<&Answer>) {
+    let Some(answer) = answer else {
+        out.extend_from_slice(b"null");
+        return;
+    };
+    put(out, format_args!("{{\"status\":{},\"took_us\":{},\"headers\":", answer.status, answer.took_us));
+    write_headers(out, &answer.headers);
+    put(out, format_args!(",\"body\":{{\"bytes\":{}", answer.body_bytes));
+    put(out, format_args!(",\"truncated\":{}", (answer.body.len() as u64) < answer.body_bytes));
+    write_content(out, &answer.body);
+    out.extend_from_slice(b"}}");
+}
+
+/// Appends standard base64 (RFC 4648, section 4).
+pub fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    let written = STANDARD.encode_slice(bytes, &mut out[start..]).expect("the room is exact");
+    out.truncate(start + written);
+}
+
+/// Appends a JSON string.
+pub fn text(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("a string is JSON, and a Vec takes it");
+}
+
+fn put(out: &mut Vec<u8>, formatted: std::fmt::Arguments<'_>) {
+    out.write_fmt(formatted).expect("a Vec takes everything");
+}

@@ -1,0 +1,143 @@
+//! Removing captures on request: the entry that tells of it and the removal itself are one commit.
+//!
+//! Removing all of an endpoint raises its floor, under which nothing is shown; the rows are purged
+//! afterwards, in small steps. On Postgres each is one statement outside of any transaction block, as
+//! everything that touches the journal's head is; the head is taken first, then the mark.
+
+use uuid::Uuid;
+
+use super::journal::id_value;
+use crate::database::columns::{EntryDetail, KIND_REMOVAL, detail_text};
+use crate::database::{Database, DatabaseError, Dialect, Sql, Value};
+use crate::model::{EndpointCode, Entry, EntryKind, Removal, Removed};
+
+/// Removes one capture. None where it is not there (any more).
+pub async fn remove_one(
+    database: &dyn Database,
+    endpoint: &EndpointCode,
+    capture: Uuid,
+    removal: Uuid,
+    now_us: i64,
+) -> Result<Option<Entry>, DatabaseError> {
+    const POSTGRES: Sql = Sql::same(
+        "WITH head AS (UPDATE journal_head SET seq = seq + 1 WHERE id = 1 \
+                         AND EXISTS (SELECT 1 FROM journal WHERE id = $1 AND kind < 20) RETURNING seq), \
+              folded AS (SELECT m.seq AS upto, head.seq AS at FROM marks m, head \
+                         WHERE m.name = 'folded' FOR SHARE OF m), \
+              gone AS (DELETE FROM journal j USING folded WHERE j.id = $1 \
+                       RETURNING j.seq, j.endpoint, j.body_bytes, j.seq <= folded.upto AS counted), \
+              parts AS (DELETE FROM body_parts p USING gone WHERE p.id = $1), \
+              unanswered AS (DELETE FROM answers a USING gone WHERE a.seq = gone.seq), \
+              less AS (INSERT INTO endpoint_totals \
+                         (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
+                       SELECT endpoint, -1, -body_bytes, NULL, 0, 0, 0 FROM gone WHERE counted \
+                       ON CONFLICT (endpoint) DO UPDATE SET \
+                         captures = endpoint_totals.captures + excluded.captures, \
+                         bytes = endpoint_totals.bytes + excluded.bytes \
+                         WHERE endpoint_totals.floor_seq < (SELECT seq FROM gone)), \
+              put AS (INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
+                      SELECT head.seq, 20, $2, $3, $4, $5 FROM head) \
+         SELECT seq FROM head",
+    );
+    const GONE: Sql = Sql::same("SELECT seq FROM journal WHERE id = $1 AND kind < 20");
+    const LESS: Sql = Sql::same(
+        "UPDATE endpoint_totals SET captures = captures - 1, \
+           bytes = bytes - (SELECT body_bytes FROM journal WHERE id = $1) \
+         WHERE endpoint = (SELECT endpoint FROM journal WHERE id = $1 AND kind < 20 \
+                             AND seq <= (SELECT seq FROM marks WHERE name = 'folded') \
+                             AND seq > endpoint_totals.floor_seq)",
+    );
+    const PUT: Sql = Sql::same(
+        "INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
+         SELECT h.seq + 1, 20, $2, $3, $4, $5 FROM journal_head h \
+         WHERE EXISTS (SELECT 1 FROM journal WHERE id = $1 AND kind < 20)",
+    );
+    const HEAD: Sql = Sql::same(
+        "UPDATE journal_head SET seq = seq + 1 WHERE EXISTS (SELECT 1 FROM journal WHERE id = $1) RETURNING seq",
+    );
+    const ANSWER: Sql =
+        Sql::same("DELETE FROM answers WHERE seq = (SELECT seq FROM journal WHERE id = $1 AND kind < 20)");
+    const PARTS: Sql = Sql::same("DELETE FROM body_parts WHERE id = $1");
+    const ROW: Sql = Sql::same("DELETE FROM journal WHERE id = $1 AND kind < 20");
+
+    let detail = Value::Text(detail_text(&EntryDetail::One(capture)));
+    let put = vec![
+        id_value(capture),
+        id_value(removal),
+        Value::Int(now_us),
+        Value::Text(endpoint.to_string()),
+        detail,
+    ];
+    let one = || vec![id_value(capture)];
+    let seq = match database.dialect() {
+        Dialect::Postgres => first_int(&database.batch(&[(&POSTGRES, put)]).await?[0])?,
+        Dialect::Sqlite => {
+            let statements = [
+                (&GONE, one()),
+                (&LESS, one()),
+                (&PUT, put),
+                (&ANSWER, one()),
+                (&PARTS, one()),
+                (&HEAD, vec![id_value(removal)]),
+                (&ROW, one()),
+            ];
+            first_int(&database.batch(&statements).await?[5])?
+        }
+    };
+    Ok(seq.map(|seq| entry(seq, removal, now_us, endpoint, Removed::One(capture))))
+}
+
+/// Removes every capture of an endpoint that was committed before.
+pub async fn remove_all(
+    database: &dyn Database,
+    endpoint: &EndpointCode,
+    removal: Uuid,
+    now_us: i64,
+) -> Result<Entry, DatabaseError> {
+    const POSTGRES: Sql = Sql::same(
+        "WITH head AS (UPDATE journal_head SET seq = seq + 1 WHERE id = 1 RETURNING seq), \
+              folded AS (SELECT head.seq AS at FROM marks m, head WHERE m.name = 'folded' FOR SHARE OF m), \
+              raised AS (INSERT INTO endpoint_totals \
+                           (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
+                         SELECT $3, 0, 0, NULL, folded.at, 0, 0 FROM folded \
+                         ON CONFLICT (endpoint) DO UPDATE SET captures = 0, bytes = 0, \
+                           floor_seq = excluded.floor_seq), \
+              put AS (INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
+                      SELECT head.seq, 20, $1, $2, $3, $4 FROM head) \
+         SELECT seq FROM head",
+    );
+    const HEAD: Sql = Sql::same("UPDATE journal_head SET seq = seq + 1 WHERE id = 1 RETURNING seq");
+    const RAISED: Sql = Sql::same(
+        "INSERT INTO endpoint_totals \
+           (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
+         SELECT $1, 0, 0, NULL, h.seq, 0, 0 FROM journal_head h WHERE true \
+         ON CONFLICT (endpoint) DO UPDATE SET captures = 0, bytes = 0, floor_seq = excluded.floor_seq",
+    );
+    const PUT: Sql = Sql::same(
+        "INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
+         SELECT h.seq, 20, $1, $2, $3, $4 FROM journal_head h",
+    );
+    let code = Value::Text(endpoint.to_string());
+    let put = vec![
+        id_value(removal),
+        Value::Int(now_us),
+        code.clone(),
+        Value::Text(detail_text(&EntryDetail::All)),
+    ];
+    let results = match database.dialect() {
+        Dialect::Postgres => database.batch(&[(&POSTGRES, put)]).await?,
+        Dialect::Sqlite => database.batch(&[(&HEAD, vec![]), (&RAISED, vec![code]), (&PUT, put)]).await?,
+    };
+    let seq =
+        first_int(&results[0])?.ok_or_else(|| DatabaseError::Schema("the journal has no head".into()))?;
+    debug_assert_eq!(KIND_REMOVAL, 20, "the statements above say 20");
+    Ok(entry(seq, removal, now_us, endpoint, Removed::All))
+}
+
+fn entry(seq: i64, id: Uuid, at_us: i64, endpoint: &EndpointCode, removed: Removed) -> Entry {
+    Entry { seq, what: EntryKind::Removal(Removal { id, at_us, endpoint: endpoint.clone(), removed }) }
+}
+
+fn first_int(rows: &[crate::database::Row]) -> Result<Option<i64>, DatabaseError> {
+    rows.first().map(|row| row.int(0)).transpose()
+}

@@ -1,0 +1,114 @@
+//! Totals of each endpoint, folded from the journal by range of `seq`, so that no listing scans captures.
+
+use crate::database::columns;
+use crate::database::{Database, DatabaseError, Sql, Value};
+use crate::model::EndpointCode;
+
+/// An endpoint as the listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Totals {
+    pub endpoint: EndpointCode,
+    pub captures: i64,
+    pub bytes: i64,
+    /// When the last capture was received, in microseconds.
+    pub last_us: Option<i64>,
+}
+
+/// Whoever folds, trims or removes holds this row to the end of the transaction.
+pub(super) const LOCK_FOLDED: Sql = Sql {
+    postgres: "SELECT seq FROM marks WHERE name = 'folded' FOR UPDATE",
+    sqlite: "SELECT seq FROM marks WHERE name = 'folded'",
+};
+
+/// How far the journal is folded.
+pub async fn folded(database: &dyn Database) -> Result<i64, DatabaseError> {
+    const SQL: Sql = Sql::same("SELECT seq FROM marks WHERE name = 'folded'");
+    let rows = database.query(&SQL, &[]).await?;
+    rows.first().map_or(Ok(0), |row| row.int(0))
+}
+
+/// Folds the entries up to `upto` into the totals. Captures that were removed before are not counted.
+/// Safe to run on two nodes at once: the range begins where the mark stands when the lock is had.
+pub async fn fold(database: &dyn Database, upto: i64) -> Result<(), DatabaseError> {
+    const FOLD: Sql = Sql::same(
+        "INSERT INTO endpoint_totals (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
+         SELECT j.endpoint, count(*), CAST(sum(j.body_bytes) AS BIGINT), max(j.received_us), 0, 0, 0 \
+         FROM journal j LEFT JOIN endpoint_totals t USING (endpoint) \
+         WHERE j.seq > (SELECT seq FROM marks WHERE name = 'folded') AND j.seq <= $1 AND j.kind < 20 \
+           AND j.seq > COALESCE(t.floor_seq, 0) \
+         GROUP BY j.endpoint ORDER BY j.endpoint \
+         ON CONFLICT (endpoint) DO UPDATE SET captures = endpoint_totals.captures + excluded.captures, \
+           bytes = endpoint_totals.bytes + excluded.bytes, \
+           last_us = CASE WHEN endpoint_totals.last_us > excluded.last_us THEN endpoint_totals.last_us \
+                          ELSE excluded.last_us END",
+    );
+    const MARK: Sql = Sql::same("UPDATE marks SET seq = $1 WHERE name = 'folded' AND seq < $1");
+    let statements =
+        [(&LOCK_FOLDED, vec![]), (&FOLD, vec![Value::Int(upto)]), (&MARK, vec![Value::Int(upto)])];
+    database.batch(&statements).await.map(drop)
+}
+
+/// A page of endpoints that have caught something or were declared, by code.
+pub async fn list(
+    database: &dyn Database,
+    behind: Option<&str>,
+    limit: u32,
+) -> Result<Vec<Totals>, DatabaseError> {
+    const SQL: Sql = Sql::same(
+        "SELECT code, captures, bytes, last_us FROM ( \
+           SELECT endpoint AS code, captures, bytes, last_us FROM endpoint_totals \
+           UNION ALL SELECT code, 0, 0, NULL FROM endpoints \
+             WHERE NOT EXISTS (SELECT 1 FROM endpoint_totals t WHERE t.endpoint = endpoints.code) \
+         ) AS listed WHERE code > $1 ORDER BY code LIMIT $2",
+    );
+    let values = [Value::Text(behind.unwrap_or_default().to_owned()), Value::Int(limit.into())];
+    let rows = database.query(&SQL, &values).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Totals {
+                endpoint: columns::endpoint(row.text(0)?)?,
+                captures: row.int(1)?,
+                bytes: row.int(2)?,
+                last_us: row.int_or_null(3)?,
+            })
+        })
+        .collect()
+}
+
+/// Endpoints and bytes that are kept in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sums {
+    pub endpoints: i64,
+    pub captures: i64,
+    pub bytes: i64,
+}
+
+pub async fn sums(database: &dyn Database) -> Result<Sums, DatabaseError> {
+    const SQL: Sql = Sql::same(
+        "SELECT count(*), CAST(COALESCE(sum(captures), 0) AS BIGINT), CAST(COALESCE(sum(bytes), 0) AS BIGINT) \
+         FROM endpoint_totals",
+    );
+    let rows = database.query(&SQL, &[]).await?;
+    let Some(row) = rows.first() else { return Ok(Sums::default()) };
+    Ok(Sums { endpoints: row.int(0)?, captures: row.int(1)?, bytes: row.int(2)? })
+}
+
+/// The codes of endpoints that have caught something, at most so many.
+pub async fn codes(database: &dyn Database, limit: u64) -> Result<Vec<EndpointCode>, DatabaseError> {
+    const SQL: Sql = Sql::same("SELECT endpoint FROM endpoint_totals ORDER BY endpoint LIMIT $1");
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = database.query(&SQL, &[Value::Int(limit)]).await?;
+    rows.iter().map(|row| columns::endpoint(row.text(0)?)).collect()
+}
+
+/// Endpoints of which retention has trimmed captures behind a place, with how far.
+pub async fn trimmed_behind(
+    database: &dyn Database,
+    seq: i64,
+) -> Result<Vec<(EndpointCode, i64)>, DatabaseError> {
+    const SQL: Sql = Sql::same(
+        "SELECT endpoint, trimmed_seq FROM endpoint_totals WHERE trimmed_seq > $1 ORDER BY endpoint LIMIT 10000",
+    );
+    let rows = database.query(&SQL, &[Value::Int(seq)]).await?;
+    rows.iter().map(|row| Ok((columns::endpoint(row.text(0)?)?, row.int(1)?))).collect()
+}
