@@ -17,9 +17,10 @@ use lapin::{
     uri::AMQPUri,
 };
 use rustls::ClientConfig;
-use tokio::{net::lookup_host, time::timeout};
+use tokio::time::timeout;
 
-use super::{
+use crate::broker::{
+    dial::dial,
     reconnect::{Cause, fault},
     remote::CONNECT_WITHIN,
 };
@@ -50,8 +51,8 @@ impl Wire {
             async move |uri: AMQPUri, runtime| {
                 let (host, port) = (uri.authority.host, uri.authority.port);
                 let dialling = async {
-                    let addresses: Vec<_> = lookup_host((host.as_str(), port)).await?.collect();
-                    let stream = AsyncTcpStream::connect(&runtime, addresses).await?;
+                    let connect = |address| AsyncTcpStream::connect(&runtime, address);
+                    let stream = dial(&host, port, connect).await?;
                     if let AsyncTcpStream::Plain(stream) = &stream {
                         hold(&socket, second_handle(stream.get_ref())?)?;
                     }
