@@ -21,8 +21,9 @@ check: ## Check formatting, lints, dependencies, scripts and deployment files
 bench: ## Measure
 	cargo bench --locked --bench bench
 
-docs: ## Make docs/settings.md anew from the settings file
+docs: ## Make docs/settings.md and the chart's schema anew from the settings file
 	cargo run --locked --quiet -- settings-reference > docs/settings.md
+	python3 scripts/chart-schema
 
 clean: ## Remove what was built
 	cargo clean
