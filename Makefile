@@ -4,7 +4,7 @@
 CARGO_TARGET_DIR ?= $(HOME)/.cache/creel/target
 export CARGO_TARGET_DIR
 
-.PHONY: help run test check bench clean
+.PHONY: help run test check bench docs clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
@@ -20,6 +20,10 @@ check: ## Check formatting, lints, dependencies, scripts and deployment files
 
 bench: ## Measure
 	cargo bench --locked --bench bench
+
+docs: ## Write the documents that are made from the sources
+	cargo run --locked --quiet -- settings-reference > docs/settings.md.new
+	mv docs/settings.md.new docs/settings.md
 
 clean: ## Remove what was built
 	cargo clean
