@@ -21,9 +21,10 @@ check: ## Check formatting, lints, dependencies, scripts and deployment files
 bench: ## Measure
 	cargo bench --locked --bench bench
 
-docs: ## Make docs/settings.md and the chart's schema anew from the settings file
-	cargo run --locked --quiet -- settings-reference > docs/settings.md
-	python3 scripts/chart-schema
+docs: ## Write the documents and schemas that are made from the sources
+	cargo run --locked --quiet -- settings-reference > docs/settings.md.new
+	mv docs/settings.md.new docs/settings.md
+	scripts/chart-schema
 
 clean: ## Remove what was built
 	cargo clean

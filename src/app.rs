@@ -142,6 +142,10 @@ impl Node {
         self.listening.api
     }
 
+    pub fn metrics(&self) -> &Metrics {
+        &self.state.metrics
+    }
+
     pub fn settings(&self) -> &Settings {
         &self.state.settings
     }

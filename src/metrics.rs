@@ -252,7 +252,11 @@ impl Metrics {
                 "Parts of bodies swept that were never journaled",
                 Counter::default()
             ),
-            panics: register!("panics", "Requests that ended in a mistake of ours", Counter::default()),
+            panics: register!(
+                "panics",
+                "Panics, wherever they happened: mistakes of ours",
+                Counter::default()
+            ),
             unauthorized: register!(
                 "unauthorized",
                 "Requests refused for their token, host or origin",

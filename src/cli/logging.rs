@@ -1,5 +1,6 @@
 //! Logs, on stdout for containers or on stderr where stdout is for people.
 
+use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
@@ -8,6 +9,15 @@ use crate::config::{Log, LogFormat};
 /// Crates that tell more than an operator needs; the setting can name them to hear it. lapin reports every
 /// connection that ends as an error, and at `trace` the frames of its login.
 const QUIETER: &str = "actix_server=warn,lapin=off,refinery_core=warn";
+
+/// Logs every panic like everything else, and counts it; what becomes of the work is not changed.
+pub fn watch_panics(panics: Counter) {
+    std::panic::set_hook(Box::new(move |panic| {
+        panics.inc();
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(location, message = panic.payload_as_str(), "a panic: a mistake of ours");
+    }));
+}
 
 /// Sets logging up once. A level that cannot be read is a mistake in the settings.
 pub fn start(log: &Log) -> Result<(), String> {

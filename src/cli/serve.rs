@@ -77,6 +77,7 @@ async fn serve(settings: Settings) -> ExitCode {
         _ = terminate.recv() => return ExitCode::SUCCESS,
         _ = interrupt.recv() => return ExitCode::SUCCESS,
     };
+    logging::watch_panics(node.metrics().panics.clone());
     welcome(&node);
     tokio::select! {
         _ = terminate.recv() => {}

@@ -3,6 +3,9 @@
 use super::{AuthMode, Settings};
 use crate::model::limits::RESERVED_PREFIXES;
 
+/// The longest head of a request, in bytes: actix's limit, and the flat sum of a capture.
+const HEAD_BYTES_MAX: usize = 132 * 1024;
+
 /// Shortest bearer token.
 const TOKEN_CHARS_MIN: usize = 16;
 
@@ -78,6 +81,12 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         "broker.topic_prefix: this must be letters, digits, `-`, `_` and `.`",
     );
 
+    want(
+        tracing_subscriber::EnvFilter::try_new(&settings.log.level).is_ok(),
+        "log.level: this must be `error`, `warn`, `info`, `debug` or `trace`, or such per module: \
+         `info,creel::feed=debug`",
+    );
+
     for (name, value) in [
         ("server.connections_max", server.connections_max),
         ("capture.body_bytes_max", capture.body_bytes_max),
@@ -118,6 +127,15 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
     want(
         journal.body_inline_bytes_max <= journal.body_part_bytes,
         "journal.body_inline_bytes_max: this must not be over journal.body_part_bytes",
+    );
+    // A capture in the queue: its inline body, its head, and what it takes beside.
+    let capture_bytes = journal.body_inline_bytes_max + HEAD_BYTES_MAX;
+    want(
+        journal.queue_bytes_max >= capture_bytes,
+        &format!(
+            "journal.queue_bytes_max: this must have room for one capture, {capture_bytes} (that is \
+             journal.body_inline_bytes_max and {HEAD_BYTES_MAX})"
+        ),
     );
     want(journal.body_part_bytes <= 1_048_576, "journal.body_part_bytes: this must be at most 1048576");
     want(

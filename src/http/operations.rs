@@ -2,13 +2,25 @@
 
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
-use serde_json::json;
+use serde::Serialize;
 
 use super::state::State;
 
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct Readiness {
+    status: &'static str,
+    database: &'static str,
+    broker: &'static str,
+}
+
 /// The process answers.
 pub async fn healthz() -> HttpResponse {
-    HttpResponse::Ok().json(json!({"status": "ok"}))
+    HttpResponse::Ok().json(Health { status: "ok" })
 }
 
 /// Whether a load balancer should send requests here. A broker that is away degrades, no more: captures
@@ -26,7 +38,7 @@ pub async fn readyz(state: web::Data<State>) -> HttpResponse {
     let up = |up: bool| if up { "up" } else { "away" };
     let mut response =
         if draining || !database { HttpResponse::ServiceUnavailable() } else { HttpResponse::Ok() };
-    response.json(json!({"status": status, "database": up(database), "broker": up(broker)}))
+    response.json(Readiness { status, database: up(database), broker: up(broker) })
 }
 
 /// OpenMetrics text.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use actix_http::ws::OpCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -22,15 +22,14 @@ use crate::model::{CaptureKind, HeaderBlock, ReplyChoice, ReplySource, WebSocket
 /// Frames that wait to be sent on one socket.
 const SEND_QUEUE: usize = 16;
 
-/// Accepts the upgrade, once the open is durable.
+/// Accepts the upgrade with the answer to its handshake, once the open is durable.
 pub async fn open(
-    request: &HttpRequest,
+    mut response: HttpResponseBuilder,
     payload: web::Payload,
     state: &web::Data<State>,
     mut head: RequestHead,
     started: Instant,
 ) -> Result<HttpResponse, Problem> {
-    let mut response = super::handshake(request)?;
     let permit = state.sockets.clone().try_acquire_owned().map_err(|_| {
         state.metrics.count(Outcome::SocketsFull);
         Problem::because(Kind::Overloaded, "too many capture sockets are open")

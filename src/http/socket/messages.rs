@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 pub mod close_code {
     pub const GOING_AWAY: u16 = 1001;
     pub const PROTOCOL: u16 = 1002;
+    pub const UNSUPPORTED: u16 = 1003;
     pub const NONE_RECEIVED: u16 = 1005;
     pub const ABNORMAL: u16 = 1006;
     pub const INVALID_DATA: u16 = 1007;
