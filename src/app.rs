@@ -117,14 +117,13 @@ impl Node {
         shutdown.spawn(upkeep.run());
 
         let options = server_options(&settings);
-        let broker_state = broker.as_ref().map(|broker| broker.state());
         let state = Arc::new(State::new(
             settings,
             database,
             intake,
             hub,
             publisher,
-            broker_state,
+            broker.clone(),
             metrics,
             clock,
             shutdown.clone(),

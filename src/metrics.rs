@@ -123,6 +123,7 @@ pub struct Metrics {
     pub broker_up: Gauge,
     pub published: Counter,
     pub publish_failures: Counter,
+    pub broker_dropped: Gauge,
     pub resets: Counter,
     pub trimmed: Counter,
     pub orphans_swept: Counter,
@@ -230,6 +231,11 @@ impl Metrics {
             capture_sockets: register!("capture_sockets", "Capture sockets open now", Gauge::default()),
             broker_up: register!("broker_up", "Whether the broker is connected", Gauge::default()),
             published: register!("broker_published", "Messages published", Counter::default()),
+            broker_dropped: register!(
+                "broker_dropped",
+                "Messages from the broker that found no room; they were read from the database",
+                Gauge::default()
+            ),
             publish_failures: register!(
                 "broker_publish_failures",
                 "Messages that could not be published",

@@ -7,7 +7,8 @@
 //!
 //! Publishing and each subscription have connections of their own, for RabbitMQ stops reading from those
 //! that publish when it is short of memory. lapin's own recovery is off: it leaves a consumer silent.
-//! lapin logs each lost connection as an error of its own; the default log filter leaves it out.
+//! lapin logs every connection that ends, ours to end included, as an error, and at `trace` the frames of
+//! the login: a log filter should say `lapin=off`. What is worth knowing is logged in `reconnect`.
 
 mod subscribing;
 mod wire;

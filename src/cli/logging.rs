@@ -5,8 +5,9 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::config::{Log, LogFormat};
 
-/// Crates that tell more at `info` than an operator needs; the setting can name them to hear it.
-const QUIETER: &str = "actix_server=warn,refinery_core=warn";
+/// Crates that tell more than an operator needs; the setting can name them to hear it. lapin reports every
+/// connection that ends as an error, and at `trace` the frames of its login.
+const QUIETER: &str = "actix_server=warn,lapin=off,refinery_core=warn";
 
 /// Sets logging up once. A level that cannot be read is a mistake in the settings.
 pub fn start(log: &Log) -> Result<(), String> {

@@ -64,8 +64,13 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         "broker.url: this must be `local` or begin with redis://, rediss://, amqp:// or amqps://",
     );
     want(
-        ["", "redis", "rabbitmq"].contains(&settings.broker.kind.as_str()),
-        "broker.kind: this must be `redis` or `rabbitmq`, or empty",
+        match settings.broker.kind.as_str() {
+            "" => true,
+            "redis" => broker.starts_with("redis"),
+            "rabbitmq" => broker.starts_with("amqp"),
+            _ => false,
+        },
+        "broker.kind: this must be empty, or `redis` or `rabbitmq` in keeping with broker.url",
     );
     want(
         !settings.broker.topic_prefix.is_empty()

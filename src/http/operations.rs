@@ -5,7 +5,6 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::state::State;
-use crate::broker::BrokerState;
 
 /// The process answers.
 pub async fn healthz() -> HttpResponse {
@@ -17,7 +16,7 @@ pub async fn healthz() -> HttpResponse {
 pub async fn readyz(state: web::Data<State>) -> HttpResponse {
     let draining = state.shutdown.is_announced();
     let database = state.intake.is_available();
-    let broker = state.broker.as_ref().is_none_or(|broker| *broker.borrow() == BrokerState::Connected);
+    let broker = state.broker_is_up();
     let status = match (draining, database, broker) {
         (true, _, _) => "draining",
         (_, false, _) => "unavailable",
@@ -36,8 +35,10 @@ pub async fn metrics(state: web::Data<State>) -> HttpResponse {
     let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     state.metrics.pool_in_use.set(gauge(pool.in_use));
     state.metrics.pool_open.set(gauge(pool.open));
-    let broker = state.broker.as_ref().is_none_or(|broker| *broker.borrow() == BrokerState::Connected);
-    state.metrics.broker_up.set(broker.into());
+    state.metrics.broker_up.set(state.broker_is_up().into());
+    if let Some(broker) = &state.broker {
+        state.metrics.broker_dropped.set(i64::try_from(broker.dropped()).unwrap_or(i64::MAX));
+    }
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"))
         .body(state.metrics.text())

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use tokio::sync::Semaphore;
-use tokio::sync::watch;
 
-use crate::broker::BrokerState;
+use crate::broker::{Broker, BrokerState};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::database::Database;
@@ -25,7 +24,7 @@ pub struct State {
     pub intake: Arc<Intake>,
     pub hub: Arc<Hub>,
     pub publisher: Option<Arc<Publisher>>,
-    pub broker: Option<watch::Receiver<BrokerState>>,
+    pub broker: Option<Arc<dyn Broker>>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
     pub shutdown: Shutdown,
@@ -44,7 +43,7 @@ impl State {
         intake: Arc<Intake>,
         hub: Arc<Hub>,
         publisher: Option<Arc<Publisher>>,
-        broker: Option<watch::Receiver<BrokerState>>,
+        broker: Option<Arc<dyn Broker>>,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
@@ -63,6 +62,11 @@ impl State {
             shutdown,
             closing: AtomicU64::new(0),
         }
+    }
+
+    /// Whether the broker is connected; a node without one lacks nothing.
+    pub fn broker_is_up(&self) -> bool {
+        self.broker.as_ref().is_none_or(|broker| *broker.state().borrow() == BrokerState::Connected)
     }
 
     /// Passes on an entry that was committed outside of the writer: a removal, a configuration change.

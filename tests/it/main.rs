@@ -14,6 +14,7 @@ mod conformance;
 mod harness;
 mod selftest;
 mod tidy;
+mod tls;
 
 fn main() -> ExitCode {
     if selftest::guard::is_to_hold() {
@@ -25,5 +26,5 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    [tidy::trials(), selftest::trials(), conformance::trials()].into_iter().flatten().collect()
+    [tidy::trials(), selftest::trials(), conformance::trials(), tls::trials()].into_iter().flatten().collect()
 }
