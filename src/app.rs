@@ -84,7 +84,7 @@ impl Node {
         let subscription = broker.as_ref().map(|broker| broker.subscribe(&topic));
         shutdown.spawn(hub.clone().keep(subscription, shutdown.clone()));
 
-        let configuration = Arc::new(Configuration::new(database.clone()));
+        let configuration = Arc::new(Configuration::new(database.clone(), settings.capture.auto_create));
         configuration.refresh().await?;
         let journal = Journal::start(
             database.clone(),
@@ -284,7 +284,6 @@ fn journal_options(journal: &config::Journal) -> JournalOptions {
 
 fn intake_options(settings: &Settings) -> IntakeOptions {
     IntakeOptions {
-        auto_create: settings.capture.auto_create,
         body_bytes_max: settings.capture.body_bytes_max,
         body_inline_bytes_max: settings.journal.body_inline_bytes_max,
         body_part_bytes: settings.journal.body_part_bytes,

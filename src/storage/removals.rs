@@ -2,7 +2,8 @@
 //!
 //! Removing all of an endpoint raises its floor, under which nothing is shown; the rows are purged
 //! afterwards, in small steps. On Postgres each is one statement outside of any transaction block, as
-//! everything that touches the journal's head is; the head is taken first, then the mark.
+//! everything that touches the journal's head is. The mark is taken before the head, and by nobody who holds
+//! the head: captures never wait for it.
 
 use uuid::Uuid;
 
@@ -20,11 +21,10 @@ pub async fn remove_one(
     now_us: i64,
 ) -> Result<Option<Entry>, DatabaseError> {
     const POSTGRES: Sql = Sql::same(
-        "WITH head AS (UPDATE journal_head SET seq = seq + 1 WHERE id = 1 \
-                         AND EXISTS (SELECT 1 FROM journal WHERE id = $1 AND kind < 20) RETURNING seq), \
-              folded AS (SELECT m.seq AS upto, head.seq AS at FROM marks m, head \
-                         WHERE m.name = 'folded' FOR SHARE OF m), \
-              gone AS (DELETE FROM journal j USING folded WHERE j.id = $1 \
+        "WITH folded AS (SELECT m.seq AS upto FROM marks m WHERE m.name = 'folded' \
+                           AND EXISTS (SELECT 1 FROM journal WHERE id = $1 AND kind < 20) FOR SHARE), \
+              head AS (UPDATE journal_head h SET seq = h.seq + 1 FROM folded WHERE h.id = 1 RETURNING h.seq), \
+              gone AS (DELETE FROM journal j USING folded, head WHERE j.id = $1 \
                        RETURNING j.seq, j.endpoint, j.body_bytes, j.seq <= folded.upto AS counted), \
               parts AS (DELETE FROM body_parts p USING gone WHERE p.id = $1), \
               unanswered AS (DELETE FROM answers a USING gone WHERE a.seq = gone.seq), \
@@ -95,11 +95,11 @@ pub async fn remove_all(
     now_us: i64,
 ) -> Result<Entry, DatabaseError> {
     const POSTGRES: Sql = Sql::same(
-        "WITH head AS (UPDATE journal_head SET seq = seq + 1 WHERE id = 1 RETURNING seq), \
-              folded AS (SELECT head.seq AS at FROM marks m, head WHERE m.name = 'folded' FOR SHARE OF m), \
+        "WITH folded AS (SELECT 1 FROM marks m WHERE m.name = 'folded' FOR SHARE), \
+              head AS (UPDATE journal_head h SET seq = h.seq + 1 FROM folded WHERE h.id = 1 RETURNING h.seq), \
               raised AS (INSERT INTO endpoint_totals \
                            (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
-                         SELECT $3, 0, 0, NULL, folded.at, 0, 0 FROM folded \
+                         SELECT $3, 0, 0, NULL, head.seq, 0, 0 FROM head \
                          ON CONFLICT (endpoint) DO UPDATE SET captures = 0, bytes = 0, \
                            floor_seq = excluded.floor_seq), \
               put AS (INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
