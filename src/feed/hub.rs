@@ -3,6 +3,7 @@
 //! The broker may lose, repeat or reorder anything, or be gone: the journal's head is read again and
 //! again, and what is missing is read from the database, one repair at a time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct Hub {
     changed: watch::Sender<()>,
     /// Wakes the keeper when there is a gap.
     gap: Notify,
+    /// Whether the database answered when it was last asked for the head.
+    database_answers: AtomicBool,
     clock: Arc<dyn Clock>,
     node: Uuid,
 }
@@ -68,6 +71,7 @@ impl Hub {
             sequencer: Mutex::new(Sequencer::new(limits)),
             changed: watch::Sender::new(()),
             gap: Notify::new(),
+            database_answers: AtomicBool::new(true),
             clock,
             node,
         };
@@ -78,6 +82,10 @@ impl Hub {
     /// Passes on what this node has committed.
     pub fn offer_local(&self, entries: Vec<Entry>) {
         self.offer(entries.into_iter().map(|entry| Offered::Entry(entry, Way::Local)));
+    }
+
+    pub fn database_answers(&self) -> bool {
+        self.database_answers.load(Ordering::Relaxed)
     }
 
     pub fn epoch(&self) -> i64 {
@@ -219,6 +227,7 @@ impl Hub {
             }
             Err(error) => Err(error),
         };
+        self.database_answers.store(result.is_ok(), Ordering::Relaxed);
         if let Err(error) = result {
             tracing::debug!(error = &error as &dyn std::error::Error, "failed to read the journal's head");
         }

@@ -192,8 +192,7 @@ impl Intake {
     /// Looks at what is kept, for the optional ceilings. Called every second or so.
     pub async fn look_at_ceilings(&self, kept_bytes_max: u64) -> Result<(), DatabaseError> {
         if kept_bytes_max > 0 {
-            let sums = storage::totals::sums(self.database.as_ref()).await?;
-            let full = u64::try_from(sums.bytes).unwrap_or_default() >= kept_bytes_max;
+            let full = storage::totals::bytes(self.database.as_ref()).await? >= kept_bytes_max;
             self.storage_full.store(full, Ordering::Relaxed);
         }
         if self.options.endpoints_max > 0 {
