@@ -36,6 +36,10 @@ pub enum Outcome {
     QueueFull,
     /// `capture.websocket.sockets_max`.
     SocketsFull,
+    /// `capture.websocket.message_bytes_max`; the socket was closed.
+    MessageTooLarge,
+    /// `capture.websocket.messages_max`; the socket was closed.
+    TooManyMessages,
     /// The database is away.
     DatabaseAway,
     /// `journal.commit_deadline_ms`; may have been kept.
@@ -78,6 +82,8 @@ label_values!(Outcome {
     BodiesFull = "bodies_full",
     QueueFull = "queue_full",
     SocketsFull = "sockets_full",
+    MessageTooLarge = "message_too_large",
+    TooManyMessages = "too_many_messages",
     DatabaseAway = "database_away",
     DeadlinePassed = "deadline_passed",
     DataRefused = "data_refused",
@@ -224,7 +230,7 @@ impl Metrics {
             ),
             slow_subscribers: register!(
                 "slow_subscribers",
-                "Times a subscriber fell behind the ring",
+                "Times a subscriber had to be fed from the database",
                 Counter::default()
             ),
             deliveries: register!("deliveries", "Events sent to subscribers", Counter::default()),

@@ -48,9 +48,7 @@ pub async fn metrics(state: web::Data<State>) -> HttpResponse {
     state.metrics.pool_in_use.set(gauge(pool.in_use));
     state.metrics.pool_open.set(gauge(pool.open));
     state.metrics.broker_up.set(state.broker_is_up().into());
-    if let Some(broker) = &state.broker {
-        state.metrics.broker_dropped.set(i64::try_from(broker.dropped()).unwrap_or(i64::MAX));
-    }
+    state.metrics.broker_dropped.set(i64::try_from(state.broker.dropped()).unwrap_or(i64::MAX));
     HttpResponse::Ok()
         .insert_header((header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"))
         .body(state.metrics.text())
