@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use config::{Config, File, FileFormat, Map, Value, ValueKind};
 use ipnet::IpNet;
+use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer};
 
 use super::{DEFAULTS, Settings, check};
@@ -66,6 +68,10 @@ fn given(
         Some(path) => leaves(&tree(File::from(path.as_path()).format(FileFormat::Toml).required(true))?),
         None => BTreeMap::new(),
     };
+    if let Some(path) = &source.file {
+        let origin = path.display().to_string();
+        given.values_mut().for_each(|value| *value = Value::new(Some(&origin), value.kind.clone()));
+    }
     let flags = source.flags.iter().map(|(key, value)| {
         let origin = "the command line".to_owned();
         ((*key).to_owned(), value.clone(), origin)
@@ -80,7 +86,7 @@ fn given(
 
 /// What is wrong with a value, seen alone.
 fn mistake(key: &str, value: &Value, defaults: &BTreeMap<String, Value>) -> Option<String> {
-    let origin = value.origin().unwrap_or("the file").to_owned();
+    let origin = value.origin().unwrap_or_default().to_owned();
     let Some(default) = defaults.get(key) else {
         return Some(format!("{key}: there is no such setting ({origin}){}", nearest(key, defaults)));
     };
@@ -156,13 +162,17 @@ fn nearest(key: &str, defaults: &BTreeMap<String, Value>) -> String {
     }
 }
 
-pub(super) fn empty_as_none<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: std::str::FromStr<Err: fmt::Display>,
-{
+pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
+    let mistake = "this must be an address and a port, as 127.0.0.1:9669 or [::1]:9669";
+    text.parse().map_err(|_| serde::de::Error::custom(mistake))
+}
+
+pub(super) fn address_or_empty<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { address(text.into_deserializer()).map(Some) }
 }
 
 /// CIDR ranges, where a bare address is a range of one.
@@ -170,7 +180,9 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     let texts = Vec::<String>::deserialize(deserializer)?;
     let network = |text: &String| {
         let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
-        address.or_else(|_| text.parse::<IpNet>()).map_err(|error| format!("`{text}`: {error}"))
+        address
+            .or_else(|_| text.parse::<IpNet>())
+            .map_err(|_| format!("`{text}` is no address and no range like 10.0.0.0/8"))
     };
     texts.iter().map(network).collect::<Result<_, _>>().map_err(serde::de::Error::custom)
 }
