@@ -10,7 +10,9 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod cluster;
 mod conformance;
+mod faults;
 mod harness;
 mod selftest;
 mod tidy;
@@ -26,5 +28,15 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    [tidy::trials(), selftest::trials(), conformance::trials(), tls::trials()].into_iter().flatten().collect()
+    [
+        tidy::trials(),
+        selftest::trials(),
+        conformance::trials(),
+        tls::trials(),
+        cluster::trials(),
+        faults::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -8,6 +8,6 @@ mod subscriber;
 
 pub use check::{captures, check_exactly_once_in_order, check_has_all};
 pub use listing::list_captures;
-pub use load::{Acknowledged, Load};
+pub use load::{Acknowledged, Load, Sent};
 pub use raw::{Connection, exchange};
 pub use subscriber::{Framing, Subscriber};
