@@ -15,6 +15,7 @@ mod conformance;
 mod faults;
 mod harness;
 mod selftest;
+mod shim;
 mod tidy;
 mod tls;
 
@@ -35,6 +36,7 @@ fn trials() -> Vec<Trial> {
         tls::trials(),
         cluster::trials(),
         faults::trials(),
+        shim::trials(),
     ]
     .into_iter()
     .flatten()
