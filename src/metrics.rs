@@ -1,8 +1,9 @@
 //! What a node counts and measures, for Prometheus. No endpoint labels: their number has no bound.
 
+use std::fmt::{self, Write as _};
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,7 +11,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 /// What became of a request to a capture URL, or of a message on a capture socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Kept whole.
     Kept,
@@ -45,7 +46,7 @@ pub enum Outcome {
 }
 
 /// How an event reached this node's subscribers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Way {
     /// Committed by this node.
     Local,
@@ -62,6 +63,29 @@ pub struct OutcomeLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct WayLabel {
     way: Way,
+}
+
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encode_name(self, encoder)
+    }
+}
+
+impl EncodeLabelValue for Way {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encode_name(self, encoder)
+    }
+}
+
+/// `TooManyEndpoints` is `too_many_endpoints`, as label values are written.
+fn encode_name(name: &impl fmt::Debug, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+    for (i, letter) in format!("{name:?}").chars().enumerate() {
+        if i > 0 && letter.is_ascii_uppercase() {
+            encoder.write_char('_')?;
+        }
+        encoder.write_char(letter.to_ascii_lowercase())?;
+    }
+    Ok(())
 }
 
 /// One node's metrics; handles are cheap to use.

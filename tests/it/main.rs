@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod capture;
 mod harness;
 mod selftest;
 mod tidy;
@@ -24,5 +25,5 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    [tidy::trials(), selftest::trials()].into_iter().flatten().collect()
+    [tidy::trials(), selftest::trials(), capture::trials()].into_iter().flatten().collect()
 }
