@@ -21,9 +21,10 @@ check: ## Check formatting, lints, dependencies, scripts and deployment files
 bench: ## Measure
 	cargo bench --locked --bench bench
 
-docs: ## Write the documents that are made from the sources
+docs: ## Write the documents and schemas that are made from the sources
 	cargo run --locked --quiet -- settings-reference > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
+	scripts/chart-schema
 
 clean: ## Remove what was built
 	cargo clean

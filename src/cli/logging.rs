@@ -1,4 +1,4 @@
-//! Logs, on stdout for containers or on stderr where stdout is for people.
+//! Logs, on standard output.
 
 use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::EnvFilter;
@@ -6,8 +6,10 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::config::{Log, LogFormat};
 
-/// Crates that tell more at `info` than an operator needs; the setting can name them to hear it.
-const QUIETER: &str = "actix_server=warn,refinery_core=warn";
+/// Crates that tell more than an operator needs; the setting can name them to hear it. actix_http
+/// and lapin report as errors what any sender may send and every connection that ends, and lapin tells the
+/// frames of its login at `trace`.
+const QUIETER: &str = "actix_http=off,actix_server=warn,lapin=off,refinery_core=warn,tokio_postgres=warn";
 
 /// Logs every panic like everything else, and counts it; what becomes of the work is not changed.
 pub fn watch_panics(panics: Counter) {

@@ -7,7 +7,7 @@ use rand::Rng as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{SettingsArgs, complain, logging};
-use crate::app::Node;
+use crate::app::{self, Node};
 use crate::config::{AuthMode, LogFormat, Settings};
 use crate::model::EndpointCode;
 
@@ -34,6 +34,10 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(code) => return code,
     };
+    if let Err(error) = app::check(&settings) {
+        complain(&error);
+        return ExitCode::from(2);
+    }
     if args.check_config {
         return say_valid();
     }

@@ -67,8 +67,13 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         "broker.url: this must be `local` or begin with redis://, rediss://, amqp:// or amqps://",
     );
     want(
-        ["", "redis", "rabbitmq"].contains(&settings.broker.kind.as_str()),
-        "broker.kind: this must be `redis` or `rabbitmq`, or empty",
+        match settings.broker.kind.as_str() {
+            "" => true,
+            "redis" => broker.starts_with("redis"),
+            "rabbitmq" => broker.starts_with("amqp"),
+            _ => false,
+        },
+        "broker.kind: this must be empty, or `redis` or `rabbitmq` in keeping with broker.url",
     );
     want(
         !settings.broker.topic_prefix.is_empty()
@@ -108,6 +113,7 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
     for (name, value) in [
         ("server.head_timeout_ms", server.head_timeout()),
         ("capture.body_idle_timeout_ms", capture.body_idle_timeout()),
+        ("capture.body_timeout_ms", capture.body_timeout()),
         ("capture.websocket.idle_timeout_ms", capture.websocket.idle_timeout()),
         ("journal.commit_deadline_ms", journal.commit_deadline()),
         ("feed.head_poll_ms", feed.head_poll()),
@@ -131,6 +137,10 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
             "journal.queue_bytes_max: this must have room for one capture, {capture_bytes} (that is \
              journal.body_inline_bytes_max and {HEAD_BYTES_MAX})"
         ),
+    );
+    want(
+        capture.body_timeout() <= std::time::Duration::from_secs(1800),
+        "capture.body_timeout_ms: this must be at most 1800000",
     );
     want(journal.body_part_bytes <= 1_048_576, "journal.body_part_bytes: this must be at most 1048576");
     want(

@@ -59,6 +59,7 @@ pub struct Capture {
     pub auto_create: bool,
     pub body_bytes_max: usize,
     body_idle_timeout_ms: u64,
+    body_timeout_ms: u64,
     pub bodies_in_flight_bytes_max: usize,
     pub client_rate_max: u32,
     pub endpoints_max: u64,
@@ -236,7 +237,7 @@ durations! {
         shutdown_timeout = shutdown_timeout_ms: from_millis,
         drain = drain_ms: from_millis,
     }
-    Capture { body_idle_timeout = body_idle_timeout_ms: from_millis }
+    Capture { body_idle_timeout = body_idle_timeout_ms: from_millis, body_timeout = body_timeout_ms: from_millis }
     CaptureWebSocket { idle_timeout = idle_timeout_ms: from_millis }
     Journal { commit_deadline = commit_deadline_ms: from_millis }
     Feed { gap_wait = gap_wait_ms: from_millis, head_poll = head_poll_ms: from_millis }

@@ -75,7 +75,7 @@ async fn catch(
 
     let head_parts = (head.id, head.endpoint.clone(), head.method.clone());
     let announced = announced(request);
-    let mut reception = Reception::begin(state.intake.clone().into(), head, announced).map_err(refused)?;
+    let mut reception = Reception::begin(state.intake.clone(), head, announced).map_err(refused)?;
     let ending = receive(&mut reception, payload, request, state).await.map_err(refused)?;
     let choice = choose(ending, request, unopened.as_ref());
     let accepted = reception.finish(ending, choice).await.map_err(refused)?;
@@ -193,8 +193,10 @@ async fn receive(
         return Ok(Ending::Complete);
     }
     let patience = state.settings.capture.body_idle_timeout();
+    let end = tokio::time::Instant::now() + state.settings.capture.body_timeout();
     loop {
-        match tokio::time::timeout(patience, payload.next()).await {
+        let until = end.min(tokio::time::Instant::now() + patience);
+        match tokio::time::timeout_at(until, payload.next()).await {
             Ok(None) => return Ok(Ending::Complete),
             Ok(Some(Ok(piece))) => {
                 if let Some(ending) = reception.push(&piece).await? {
@@ -216,7 +218,8 @@ fn choose(ending: Ending, request: &HttpRequest, unopened: Option<&Problem>) -> 
         Ending::Complete => (ReplySource::Default, 200),
         Ending::TooLarge => (ReplySource::Limit, Kind::BodyTooLarge.status()),
         Ending::TimedOut => (ReplySource::Limit, Kind::BodyTimeout.status()),
-        Ending::SenderGone => (ReplySource::Nothing, 0),
+        // Who has only stopped sending may listen still.
+        Ending::SenderGone => (ReplySource::Limit, Kind::BodyIncomplete.status()),
     };
     ReplyChoice { source, status }
 }

@@ -43,6 +43,7 @@ kinds! {
     InvalidCursor = "invalid-cursor", 400, "The cursor is not valid";
     InvalidEndpointCode = "invalid-endpoint-code", 400, "The endpoint code is not valid";
     InvalidWebSocketHandshake = "invalid-websocket-handshake", 400, "The WebSocket handshake is not valid";
+    BodyIncomplete = "body-incomplete", 400, "The body ended before its end";
     Unauthorized = "unauthorized", 401, "A token is needed";
     ForeignHost = "foreign-host", 403, "The request names another host";
     ForeignOrigin = "foreign-origin", 403, "The request comes from a page of another origin";

@@ -2,11 +2,13 @@
 //!
 //! Removing all of an endpoint raises its floor, under which nothing is shown; the rows are purged
 //! afterwards, in small steps. On Postgres each is one statement outside of any transaction block, as
-//! everything that touches the journal's head is; the head is taken first, then the mark.
+//! everything that touches the journal's head is. The mark is taken before the head, and by nobody who holds
+//! the head: captures never wait for it.
 
 use uuid::Uuid;
 
 use super::journal::id_value;
+use super::totals::kept_bytes;
 use crate::database::columns::{EntryDetail, KIND_REMOVAL, detail_text};
 use crate::database::{Database, DatabaseError, Dialect, Sql, Value};
 use crate::model::{EndpointCode, Entry, EntryKind, Removal, Removed};
@@ -19,18 +21,19 @@ pub async fn remove_one(
     removal: Uuid,
     now_us: i64,
 ) -> Result<Option<Entry>, DatabaseError> {
-    const POSTGRES: Sql = Sql::same(
-        "WITH head AS (UPDATE journal_head SET seq = seq + 1 WHERE id = 1 \
-                         AND EXISTS (SELECT 1 FROM journal WHERE id = $1 AND kind < 20) RETURNING seq), \
-              folded AS (SELECT m.seq AS upto, head.seq AS at FROM marks m, head \
-                         WHERE m.name = 'folded' FOR SHARE OF m), \
-              gone AS (DELETE FROM journal j USING folded WHERE j.id = $1 \
-                       RETURNING j.seq, j.endpoint, j.body_bytes, j.seq <= folded.upto AS counted), \
+    const POSTGRES: Sql = Sql::same(concat!(
+        "WITH folded AS (SELECT m.seq AS upto FROM marks m WHERE m.name = 'folded' \
+                           AND EXISTS (SELECT 1 FROM journal WHERE id = $1 AND kind < 20) FOR SHARE), \
+              head AS (UPDATE journal_head h SET seq = h.seq + 1 FROM folded WHERE h.id = 1 RETURNING h.seq), \
+              gone AS (DELETE FROM journal j USING folded, head WHERE j.id = $1 \
+                       RETURNING j.seq, j.endpoint, ",
+        kept_bytes!(),
+        " AS bytes, j.seq <= folded.upto AS counted), \
               parts AS (DELETE FROM body_parts p USING gone WHERE p.id = $1), \
               unanswered AS (DELETE FROM answers a USING gone WHERE a.seq = gone.seq), \
               less AS (INSERT INTO endpoint_totals \
                          (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
-                       SELECT endpoint, -1, -body_bytes, NULL, 0, 0, 0 FROM gone WHERE counted \
+                       SELECT endpoint, -1, -bytes, NULL, 0, 0, 0 FROM gone WHERE counted \
                        ON CONFLICT (endpoint) DO UPDATE SET \
                          captures = endpoint_totals.captures + excluded.captures, \
                          bytes = endpoint_totals.bytes + excluded.bytes \
@@ -38,15 +41,16 @@ pub async fn remove_one(
               put AS (INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
                       SELECT head.seq, 20, $2, $3, $4, $5 FROM head) \
          SELECT seq FROM head",
-    );
+    ));
     const GONE: Sql = Sql::same("SELECT seq FROM journal WHERE id = $1 AND kind < 20");
-    const LESS: Sql = Sql::same(
-        "UPDATE endpoint_totals SET captures = captures - 1, \
-           bytes = bytes - (SELECT body_bytes FROM journal WHERE id = $1) \
+    const LESS: Sql = Sql::same(concat!(
+        "UPDATE endpoint_totals SET captures = captures - 1, bytes = bytes - (SELECT ",
+        kept_bytes!(),
+        " FROM journal j WHERE j.id = $1) \
          WHERE endpoint = (SELECT endpoint FROM journal WHERE id = $1 AND kind < 20 \
                              AND seq <= (SELECT seq FROM marks WHERE name = 'folded') \
                              AND seq > endpoint_totals.floor_seq)",
-    );
+    ));
     const PUT: Sql = Sql::same(
         "INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
          SELECT h.seq + 1, 20, $2, $3, $4, $5 FROM journal_head h \
@@ -95,11 +99,11 @@ pub async fn remove_all(
     now_us: i64,
 ) -> Result<Entry, DatabaseError> {
     const POSTGRES: Sql = Sql::same(
-        "WITH head AS (UPDATE journal_head SET seq = seq + 1 WHERE id = 1 RETURNING seq), \
-              folded AS (SELECT head.seq AS at FROM marks m, head WHERE m.name = 'folded' FOR SHARE OF m), \
+        "WITH folded AS (SELECT 1 FROM marks m WHERE m.name = 'folded' FOR SHARE), \
+              head AS (UPDATE journal_head h SET seq = h.seq + 1 FROM folded WHERE h.id = 1 RETURNING h.seq), \
               raised AS (INSERT INTO endpoint_totals \
                            (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
-                         SELECT $3, 0, 0, NULL, folded.at, 0, 0 FROM folded \
+                         SELECT $3, 0, 0, NULL, head.seq, 0, 0 FROM head \
                          ON CONFLICT (endpoint) DO UPDATE SET captures = 0, bytes = 0, \
                            floor_seq = excluded.floor_seq), \
               put AS (INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \

@@ -48,7 +48,7 @@ pub struct SqliteDatabase {
 
 struct Readers {
     idle: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     max: usize,
 }
 
@@ -71,7 +71,7 @@ impl SqliteDatabase {
         Ok(Self {
             readers: Arc::new(Readers {
                 idle: Mutex::default(),
-                permits: Semaphore::new(options.readers_max),
+                permits: Arc::new(Semaphore::new(options.readers_max)),
                 max: options.readers_max,
             }),
             options,
@@ -112,17 +112,19 @@ impl Database for SqliteDatabase {
 
     async fn query(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
         let limit = self.options.statement_timeout;
-        let permit = tokio::time::timeout(limit, self.readers.permits.acquire())
+        let permit = tokio::time::timeout(limit, self.readers.permits.clone().acquire_owned())
             .await
             .map_err(|_| DatabaseError::timed_out("waiting for a connection", limit))?
             .map_err(|error| DatabaseError::Unavailable(error.into()))?;
         let readers = self.readers.clone();
         let (path, text, values) = (self.options.path.clone(), sql.sqlite, values.to_vec());
-        let rows = tokio::task::spawn_blocking(move || readers.query(&path, limit, text, &values))
-            .await
-            .map_err(|error| DatabaseError::Other(error.into()))?;
-        drop(permit);
-        rows
+        tokio::task::spawn_blocking(move || {
+            // The permit goes with the work: a caller that has gone does not end it.
+            let _permit = permit;
+            readers.query(&path, limit, text, &values)
+        })
+        .await
+        .map_err(|error| DatabaseError::Other(error.into()))?
     }
 
     async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError> {

@@ -44,7 +44,7 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
         .iter()
         .map(|totals| Listed {
             code: totals.endpoint.to_string(),
-            url: capture_url(&state, &totals.endpoint),
+            url: state.capture_url(&totals.endpoint),
             captures: totals.captures,
             bytes: totals.bytes,
             last_capture: totals.last_us.map(rfc3339),
@@ -58,7 +58,7 @@ pub async fn declare(request: HttpRequest, state: web::Data<State>) -> Result<Ht
     let code = code_of(&request)?;
     let changed = change(&state, &code, Wanted::Declared).await?;
     let mut response = if changed { HttpResponse::Created() } else { HttpResponse::Ok() };
-    Ok(response.json(Declared { code: code.as_str(), url: capture_url(&state, &code) }))
+    Ok(response.json(Declared { code: code.as_str(), url: state.capture_url(&code) }))
 }
 
 /// Withdraws a declared endpoint. What it caught stays.
@@ -94,9 +94,4 @@ async fn change(state: &State, code: &EndpointCode, wanted: Wanted) -> Result<bo
 fn code_of(request: &HttpRequest) -> Result<EndpointCode, Problem> {
     let segment = request.uri().path().split('/').nth(3).unwrap_or_default();
     EndpointCode::from_segment(segment).map_err(|error| Problem::because(Kind::InvalidEndpointCode, error))
-}
-
-fn capture_url(state: &State, code: &EndpointCode) -> String {
-    let base = state.settings.public_url(state.settings.server.listen);
-    format!("{base}/{}/{}", state.settings.capture.prefix, code.to_segment())
 }

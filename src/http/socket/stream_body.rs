@@ -233,7 +233,7 @@ impl StreamBody {
             Framing::Sse => {
                 let mut event = String::with_capacity(text.len() + 64);
                 if let Some(cursor) = notice.cursor() {
-                    write!(event, "id: {cursor}\n").expect("writing to a String cannot fail");
+                    writeln!(event, "id: {cursor}").expect("writing to a String cannot fail");
                 }
                 write!(event, "data: {text}\n\n").expect("writing to a String cannot fail");
                 self.push(event.into());

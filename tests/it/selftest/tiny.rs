@@ -64,7 +64,7 @@ pub async fn read_request(stream: &mut TcpStream) -> TestResult<Option<String>> 
     loop {
         if let Some((head, body)) = request.split_once("\r\n\r\n") {
             let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
-            if body.len() >= length.unwrap_or("0").parse()? {
+            if body.len() >= length.unwrap_or("0").parse::<usize>()? {
                 return Ok(Some(request));
             }
         }

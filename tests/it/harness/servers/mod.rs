@@ -25,7 +25,7 @@ mod user;
 pub use postgres::Postgres;
 pub use rabbitmq::RabbitMq;
 pub use redis::Redis;
-pub use shared::{shared_postgres, shared_rabbitmq, shared_redis, topic_prefix};
+pub use shared::{TestDatabase, shared_postgres, shared_rabbitmq, shared_redis, topic_prefix};
 
 /// A server needs so long at most to be ready.
 const START_LIMIT: Duration = Duration::from_secs(60);

@@ -1,0 +1,9 @@
+//! What every implementation of a trait must do: one suite a trait, run over each backend.
+
+use libtest_mimic::Trial;
+
+mod broker;
+
+pub fn trials() -> Vec<Trial> {
+    broker::trials()
+}
