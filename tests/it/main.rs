@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod capture;
 mod cluster;
 mod conformance;
 mod faults;
@@ -37,6 +38,7 @@ fn trials() -> Vec<Trial> {
         cluster::trials(),
         faults::trials(),
         shim::trials(),
+        capture::trials(),
     ]
     .into_iter()
     .flatten()

@@ -1,5 +1,6 @@
 //! What tests are made of: servers to run against, nodes of the real binary, clients, faults, waiting.
 
+mod asking;
 pub mod client;
 mod needs;
 pub mod node;
@@ -11,6 +12,7 @@ mod trial;
 mod wait;
 pub mod workplace;
 
+pub use asking::{body_of, capture_id, check_problem};
 pub use needs::Needs;
 pub(crate) use trial::{trial, trials};
 pub use wait::{eventually, eventually_some};
