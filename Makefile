@@ -4,7 +4,7 @@
 CARGO_TARGET_DIR ?= $(HOME)/.cache/creel/target
 export CARGO_TARGET_DIR
 
-.PHONY: help run test check bench clean
+.PHONY: help run test check bench docs clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
@@ -19,7 +19,12 @@ check: ## Check formatting, lints, dependencies, scripts and deployment files
 	scripts/check
 
 bench: ## Measure
-	scripts/bench
+	cargo bench --locked --bench bench
+
+docs: ## Write the documents and schemas that are made from the sources
+	cargo run --locked --quiet -- settings-reference > docs/settings.md.new
+	mv docs/settings.md.new docs/settings.md
+	scripts/chart-schema
 
 clean: ## Remove what was built
 	cargo clean

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web::Data;
 use uuid::Uuid;
 
+use crate::broker::local::LocalBroker;
 use crate::broker::rabbitmq::RabbitMqBroker;
 use crate::broker::redis::RedisBroker;
 use crate::broker::{Broker, BrokerError};
@@ -25,6 +25,9 @@ use crate::metrics::Metrics;
 use crate::model::Entry;
 use crate::shutdown::Shutdown;
 use crate::upkeep::{Upkeep, UpkeepOptions};
+
+/// What is written at the end has so long at least, whatever the listeners took.
+const LAST_WORK: Duration = Duration::from_secs(2);
 
 /// How often the optional ceilings are looked at.
 const CEILINGS_PAUSE: Duration = Duration::from_secs(1);
@@ -47,8 +50,8 @@ pub enum StartError {
 /// A running node.
 pub struct Node {
     listening: Listening,
-    state: Data<State>,
-    broker: Option<Arc<dyn Broker>>,
+    state: Arc<State>,
+    broker: Arc<dyn Broker>,
     shutdown: Shutdown,
 }
 
@@ -60,6 +63,18 @@ impl Node {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let database = open_database(&settings)?;
         let broker = open_broker(&settings)?;
+        Self::start_with(settings, database, broker).await
+    }
+
+    /// The same with a database and a broker that are open already.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(
+        settings: Settings,
+        database: Arc<dyn Database>,
+        broker: Arc<dyn Broker>,
+    ) -> Result<Self, StartError> {
         prepare(database.as_ref(), &settings).await?;
 
         let shutdown = Shutdown::default();
@@ -71,21 +86,19 @@ impl Node {
         let hub =
             Hub::open(database.clone(), hub_options(&settings.feed), node, clock.clone(), metrics.clone())
                 .await?;
-        let publisher = broker.as_ref().map(|broker| {
-            Arc::new(Publisher::start(
-                broker.clone(),
-                topic.clone(),
-                node,
-                settings.feed.publish_queue_max,
-                settings.feed.broker_capture_bytes_max,
-                metrics.clone(),
-                &shutdown,
-            ))
-        });
-        let subscription = broker.as_ref().map(|broker| broker.subscribe(&topic));
+        let publisher = Arc::new(Publisher::start(
+            broker.clone(),
+            topic.clone(),
+            node,
+            settings.feed.publish_queue_max,
+            settings.feed.broker_capture_bytes_max,
+            metrics.clone(),
+            &shutdown,
+        ));
+        let subscription = broker.subscribe(&topic);
         shutdown.spawn(hub.clone().keep(subscription, shutdown.clone()));
 
-        let configuration = Arc::new(Configuration::new(database.clone()));
+        let configuration = Arc::new(Configuration::new(database.clone(), settings.capture.auto_create));
         configuration.refresh().await?;
         let journal = Journal::start(
             database.clone(),
@@ -118,19 +131,19 @@ impl Node {
         shutdown.spawn(upkeep.run());
 
         let options = server_options(&settings);
-        let broker_state = broker.as_ref().map(|broker| broker.state());
-        let state = Data::new(State::new(
+        let state = Arc::new(State::new(
             settings,
             database,
             intake,
             hub,
             publisher,
-            broker_state,
+            broker.clone(),
             metrics,
             clock,
             shutdown.clone(),
         ));
         let listening = http::start(&options, &state)?;
+        state.set_bound(listening.capture);
         Ok(Self { listening, state, broker, shutdown })
     }
 
@@ -142,6 +155,10 @@ impl Node {
     /// The address of the API; the same, unless it has its own.
     pub fn api_address(&self) -> SocketAddr {
         self.listening.api
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.state.metrics
     }
 
     pub fn settings(&self) -> &Settings {
@@ -157,15 +174,28 @@ impl Node {
             self.shutdown.announce();
             tokio::time::sleep(drain).await;
         }
+        let end = tokio::time::Instant::now() + limit;
         self.shutdown.drain();
-        self.listening.stop().await;
+        let answered = tokio::time::timeout_at(end, self.listening.stop()).await.is_ok();
         self.shutdown.stop();
-        let in_time = self.shutdown.finish(limit).await;
-        if let Some(broker) = &self.broker {
-            broker.close().await;
-        }
-        self.state.database.close().await;
-        in_time
+        let closed =
+            tokio::time::timeout(end.duration_since(tokio::time::Instant::now()).max(LAST_WORK), async {
+                self.shutdown.finish().await;
+                self.broker.close().await;
+                self.state.database.close().await;
+            });
+        closed.await.is_ok() && answered
+    }
+}
+
+/// Looks at what only the database's own reading of its URL can tell; touches nothing.
+///
+/// # Errors
+/// With what is wrong.
+pub fn check(settings: &Settings) -> Result<(), DatabaseError> {
+    match settings.database.url.expose().starts_with("sqlite://") {
+        true => Ok(()),
+        false => open_database(settings).map(drop),
     }
 }
 
@@ -189,16 +219,16 @@ pub fn open_database(settings: &Settings) -> Result<Arc<dyn Database>, DatabaseE
     })
 }
 
-/// The broker that the settings name; None where this node is alone.
-fn open_broker(settings: &Settings) -> Result<Option<Arc<dyn Broker>>, BrokerError> {
+/// The broker that the settings name.
+fn open_broker(settings: &Settings) -> Result<Arc<dyn Broker>, BrokerError> {
     let url = settings.broker.url.expose();
     let ca_file = Some(settings.broker.ca_file.as_str()).filter(|file| !file.is_empty()).map(Path::new);
     Ok(if url == "local" {
-        None
+        Arc::new(LocalBroker::new())
     } else if url.starts_with("redis") {
-        Some(Arc::new(RedisBroker::open(url, ca_file)?))
+        Arc::new(RedisBroker::open(url, ca_file)?)
     } else {
-        Some(Arc::new(RabbitMqBroker::open(url, ca_file)?))
+        Arc::new(RabbitMqBroker::open(url, ca_file)?)
     })
 }
 
@@ -234,11 +264,9 @@ async fn prepare(database: &dyn Database, settings: &Settings) -> Result<(), Dat
 }
 
 /// Each batch goes to this node's hub and, through the broker, to the others.
-fn on_commit(hub: Arc<Hub>, publisher: Option<Arc<Publisher>>) -> OnCommit {
+fn on_commit(hub: Arc<Hub>, publisher: Arc<Publisher>) -> OnCommit {
     Box::new(move |entries: Vec<Entry>| {
-        if let Some(publisher) = &publisher {
-            publisher.publish(hub.epoch(), entries.clone());
-        }
+        publisher.publish(hub.epoch(), entries.clone());
         hub.offer_local(entries);
     })
 }
@@ -282,7 +310,6 @@ fn journal_options(journal: &config::Journal) -> JournalOptions {
 
 fn intake_options(settings: &Settings) -> IntakeOptions {
     IntakeOptions {
-        auto_create: settings.capture.auto_create,
         body_bytes_max: settings.capture.body_bytes_max,
         body_inline_bytes_max: settings.journal.body_inline_bytes_max,
         body_part_bytes: settings.journal.body_part_bytes,

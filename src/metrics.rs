@@ -1,8 +1,8 @@
 //! What a node counts and measures, for Prometheus. No endpoint labels: their number has no bound.
 
-use std::sync::atomic::AtomicU64;
+use std::fmt::Write as _;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, text};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 /// What became of a request to a capture URL, or of a message on a capture socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// Kept whole.
     Kept,
@@ -36,6 +36,10 @@ pub enum Outcome {
     QueueFull,
     /// `capture.websocket.sockets_max`.
     SocketsFull,
+    /// `capture.websocket.message_bytes_max`; the socket was closed.
+    MessageTooLarge,
+    /// `capture.websocket.messages_max`; the socket was closed.
+    TooManyMessages,
     /// The database is away.
     DatabaseAway,
     /// `journal.commit_deadline_ms`; may have been kept.
@@ -45,7 +49,7 @@ pub enum Outcome {
 }
 
 /// How an event reached this node's subscribers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Way {
     /// Committed by this node.
     Local,
@@ -53,6 +57,38 @@ pub enum Way {
     /// Read from the database, because neither of the others brought it in time.
     Repair,
 }
+
+/// Label values as Prometheus has them: lower case, with underscores.
+macro_rules! label_values {
+    ($type:ty { $($variant:ident = $value:literal),+ $(,)? }) => {
+        impl EncodeLabelValue for $type {
+            fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
+                encoder.write_str(match self { $(Self::$variant => $value),+ })
+            }
+        }
+    };
+}
+
+label_values!(Outcome {
+    Kept = "kept",
+    Truncated = "truncated",
+    Incomplete = "incomplete",
+    TimedOut = "timed_out",
+    InvalidCode = "invalid_code",
+    UnknownEndpoint = "unknown_endpoint",
+    TooManyEndpoints = "too_many_endpoints",
+    StorageFull = "storage_full",
+    RateLimited = "rate_limited",
+    BodiesFull = "bodies_full",
+    QueueFull = "queue_full",
+    SocketsFull = "sockets_full",
+    MessageTooLarge = "message_too_large",
+    TooManyMessages = "too_many_messages",
+    DatabaseAway = "database_away",
+    DeadlinePassed = "deadline_passed",
+    DataRefused = "data_refused",
+});
+label_values!(Way { Local = "local", Broker = "broker", Repair = "repair" });
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabel {
@@ -93,8 +129,9 @@ pub struct Metrics {
     pub broker_up: Gauge,
     pub published: Counter,
     pub publish_failures: Counter,
+    pub broker_dropped: Gauge,
     pub resets: Counter,
-    pub trimmed: Counter<u64, AtomicU64>,
+    pub trimmed: Counter,
     pub orphans_swept: Counter,
     pub panics: Counter,
     pub unauthorized: Counter,
@@ -193,13 +230,18 @@ impl Metrics {
             ),
             slow_subscribers: register!(
                 "slow_subscribers",
-                "Times a subscriber fell behind the ring",
+                "Times a subscriber had to be fed from the database",
                 Counter::default()
             ),
             deliveries: register!("deliveries", "Events sent to subscribers", Counter::default()),
             capture_sockets: register!("capture_sockets", "Capture sockets open now", Gauge::default()),
             broker_up: register!("broker_up", "Whether the broker is connected", Gauge::default()),
             published: register!("broker_published", "Messages published", Counter::default()),
+            broker_dropped: register!(
+                "broker_dropped",
+                "Messages from the broker that found no room; they were read from the database",
+                Gauge::default()
+            ),
             publish_failures: register!(
                 "broker_publish_failures",
                 "Messages that could not be published",
@@ -216,7 +258,11 @@ impl Metrics {
                 "Parts of bodies swept that were never journaled",
                 Counter::default()
             ),
-            panics: register!("panics", "Requests that ended in a mistake of ours", Counter::default()),
+            panics: register!(
+                "panics",
+                "Panics, wherever they happened: mistakes of ours",
+                Counter::default()
+            ),
             unauthorized: register!(
                 "unauthorized",
                 "Requests refused for their token, host or origin",

@@ -1,7 +1,6 @@
 //! How a node stops: tokens that tell the stages, and one place that waits for every task.
 
 use std::future::Future;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -56,9 +55,9 @@ impl Shutdown {
         drop(self.tasks.spawn(task));
     }
 
-    /// Waits for all tasks, up to a limit; whether they ended in time.
-    pub async fn finish(&self, limit: Duration) -> bool {
+    /// Waits for all tasks.
+    pub async fn finish(&self) {
         self.tasks.close();
-        tokio::time::timeout(limit, self.tasks.wait()).await.is_ok()
+        self.tasks.wait().await;
     }
 }

@@ -80,7 +80,7 @@ CREATE TABLE marks (
     name TEXT COLLATE "C" PRIMARY KEY,
     seq BIGINT NOT NULL
 );
-INSERT INTO marks (name, seq) VALUES ('folded', 0), ('swept', 0);
+INSERT INTO marks (name, seq) VALUES ('folded', 0), ('parts_swept_us', 0), ('answers_swept', 0);
 
 -- Which node does what only one node does at a time.
 CREATE TABLE leases (

@@ -25,9 +25,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+mod dial;
 pub mod local;
 pub mod rabbitmq;
-mod rabbitmq_wire;
 mod reconnect;
 pub mod redis;
 mod remote;

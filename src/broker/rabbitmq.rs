@@ -7,19 +7,20 @@
 //!
 //! Publishing and each subscription have connections of their own, for RabbitMQ stops reading from those
 //! that publish when it is short of memory. lapin's own recovery is off: it leaves a consumer silent.
-//! lapin logs each lost connection as an error of its own; the default log filter leaves it out.
+//! lapin logs every connection that ends, ours to end included, as an error, and at `trace` the frames of
+//! the login: a log filter should say `lapin=off`. What is worth knowing is logged in `reconnect`.
+
+mod subscribing;
+mod wire;
 
 use std::{collections::HashSet, path::Path, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use lapin::{
-    BasicProperties, Channel, Consumer, Event, ExchangeKind,
-    options::{
-        BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions,
-        QueueDeclareOptions,
-    },
-    types::{AMQPValue, FieldTable, ShortString},
+    BasicProperties, Channel, Event, ExchangeKind,
+    options::{BasicPublishOptions, ExchangeDeclareOptions},
+    types::{FieldTable, ShortString},
     uri::{AMQPScheme, AMQPUri},
 };
 use rustls::ClientConfig;
@@ -29,9 +30,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    subscribing::receive_until_lost,
+    wire::{Wire, cause},
+};
 use super::{
-    Broker, BrokerError, BrokerState, SUBSCRIPTION_QUEUE, SUBSCRIPTION_QUEUE_BYTES, Subscription,
-    rabbitmq_wire::{Wire, cause},
+    Broker, BrokerError, BrokerState, Subscription,
     reconnect::{Cause, fault},
     remote::{CONNECT_WITHIN, Receiving, Remote, Sending, Transport},
     tls,
@@ -237,57 +241,10 @@ async fn next_change(
     }
 }
 
-async fn receive_until_lost(wire: &Wire, topic: &str, receiving: &Receiving) -> Cause {
-    let mut consumer = match timeout(CONNECT_WITHIN, consume(wire, topic)).await {
-        Ok(Ok(consumer)) => consumer,
-        Ok(Err(cause)) => return cause,
-        Err(_) => return fault("subscribing took too long"),
-    };
-    receiving.up();
-    loop {
-        match consumer.next().await {
-            Some(Ok(delivery)) => receiving.message(Bytes::from(delivery.data)),
-            Some(Err(error)) => return cause(error),
-            None => return fault("the server ended the subscription"),
-        }
-    }
-}
-
-async fn consume(wire: &Wire, topic: &str) -> Result<Consumer, Cause> {
-    let channel = wire.connection.create_channel().await.map_err(cause)?;
-    let exchange = name(topic)?;
-    declare_exchange(&channel, exchange.clone()).await?;
-    let queue = name(&format!("{topic}.{}", uuid::Uuid::new_v4()))?;
-    let options =
-        QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(queue.clone(), options, queue_bounds()).await.map_err(cause)?;
-    let bind = channel.queue_bind(
-        queue.clone(),
-        exchange,
-        ShortString::default(),
-        QueueBindOptions::default(),
-        FieldTable::default(),
-    );
-    bind.await.map_err(cause)?;
-    let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
-    let consumer = channel.basic_consume(queue, ShortString::default(), options, FieldTable::default());
-    consumer.await.map_err(cause)
-}
-
 async fn declare_exchange(channel: &Channel, exchange: ShortString) -> Result<(), Cause> {
     let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let declare = channel.exchange_declare(exchange, ExchangeKind::Fanout, options, FieldTable::default());
     declare.await.map_err(cause)
-}
-
-/// The oldest messages go first when a queue is full: the feed reads what is missing anyway.
-fn queue_bounds() -> FieldTable {
-    let long = |n: usize| AMQPValue::LongLongInt(i64::try_from(n).unwrap_or(i64::MAX));
-    let mut bounds = FieldTable::default();
-    bounds.insert("x-max-length".into(), long(SUBSCRIPTION_QUEUE));
-    bounds.insert("x-max-length-bytes".into(), long(SUBSCRIPTION_QUEUE_BYTES));
-    bounds.insert("x-overflow".into(), AMQPValue::LongString("drop-head".into()));
-    bounds
 }
 
 fn name(text: &str) -> Result<ShortString, Cause> {

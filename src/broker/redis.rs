@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Broker, BrokerError, BrokerState, Subscription,
+    dial::dial,
     reconnect::{Cause, fault},
     remote::{CONNECT_WITHIN, Receiving, Remote, Sending, Transport},
     tls,
@@ -110,7 +111,7 @@ impl Redis {
 
     async fn connect(&self, config: AsyncConnectionConfig) -> Result<(MultiplexedConnection, Driver), Cause> {
         let connecting = async {
-            let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(cause)?;
+            let stream = dial(&self.host, self.port, TcpStream::connect).await.map_err(cause)?;
             stream.set_nodelay(true).map_err(cause)?;
             let stream: Box<dyn Stream> = match &self.tls {
                 None => Box::new(stream),

@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
+    runtime::Handle,
     sync::{Semaphore, watch},
     time::{Instant, timeout_at},
 };
@@ -113,8 +114,8 @@ pub(super) struct Receiving {
 impl Receiving {
     /// The subscription is in force.
     pub(super) fn up(&self) {
-        self.inlet.back();
         self.share.up();
+        self.inlet.back();
     }
 
     pub(super) fn message(&self, message: Bytes) {
@@ -129,6 +130,8 @@ pub(super) struct Remote<T: Transport> {
     turns: Semaphore,
     standing: Arc<Standing>,
     dropped: Arc<AtomicU64>,
+    /// Where all tasks run, whoever subscribes: an HTTP worker's runtime may end before the broker.
+    runtime: Handle,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -144,13 +147,15 @@ impl<T: Transport> Remote<T> {
         });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let line = SendingLine { transport: transport.clone(), sending: sending.clone() };
-        tasks.spawn(keep_up(line, stop.clone()));
+        let runtime = Handle::current();
+        tasks.spawn_on(keep_up(line, stop.clone()), &runtime);
         Self {
             transport,
             sending,
             turns: Semaphore::new(PUBLISHES_MAX),
             standing,
             dropped: Arc::default(),
+            runtime,
             tasks,
             stop,
         }
@@ -198,7 +203,8 @@ impl<T: Transport> Broker for Remote<T> {
             let what = format!("{}, topic {topic}", self.transport.name());
             let receiving = Arc::new(Receiving { inlet, share: Share::new(&self.standing, what) });
             let (transport, topic) = (self.transport.clone(), topic.to_owned());
-            self.tasks.spawn(keep_up(ReceivingLine { transport, topic, receiving }, stop));
+            let line = ReceivingLine { transport, topic, receiving };
+            self.tasks.spawn_on(keep_up(line, stop), &self.runtime);
         }
         subscription
     }

@@ -1,13 +1,29 @@
-//! Logs, on stdout for containers or on stderr where stdout is for people.
+//! Logs, on standard output.
 
+use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::config::{Log, LogFormat};
 
+/// Crates that tell more than an operator needs; the setting can name them to hear it. actix_http
+/// and lapin report as errors what any sender may send and every connection that ends, and lapin tells the
+/// frames of its login at `trace`.
+const QUIETER: &str = "actix_http=off,actix_server=warn,lapin=off,refinery_core=warn,tokio_postgres=warn";
+
+/// Logs every panic like everything else, and counts it; what becomes of the work is not changed.
+pub fn watch_panics(panics: Counter) {
+    std::panic::set_hook(Box::new(move |panic| {
+        panics.inc();
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(location, message = panic.payload_as_str(), "a panic: a mistake of ours");
+    }));
+}
+
 /// Sets logging up once. A level that cannot be read is a mistake in the settings.
 pub fn start(log: &Log) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&log.level).map_err(|error| format!("log.level: {error}"))?;
+    let filter = EnvFilter::try_new(format!("{QUIETER},{}", log.level))
+        .map_err(|error| format!("log.level: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)

@@ -7,8 +7,8 @@ use rand::Rng as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{SettingsArgs, complain, logging};
-use crate::app::Node;
-use crate::config::{AuthMode, Settings};
+use crate::app::{self, Node};
+use crate::config::{AuthMode, LogFormat, Settings};
 use crate::model::EndpointCode;
 
 #[derive(Debug, Clone, Args)]
@@ -34,6 +34,10 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         Ok(settings) => settings,
         Err(code) => return code,
     };
+    if let Err(error) = app::check(&settings) {
+        complain(&error);
+        return ExitCode::from(2);
+    }
     if args.check_config {
         return say_valid();
     }
@@ -77,6 +81,7 @@ async fn serve(settings: Settings) -> ExitCode {
         _ = terminate.recv() => return ExitCode::SUCCESS,
         _ = interrupt.recv() => return ExitCode::SUCCESS,
     };
+    logging::watch_panics(node.metrics().panics.clone());
     welcome(&node);
     tokio::select! {
         _ = terminate.recv() => {}
@@ -103,7 +108,7 @@ fn welcome(node: &Node) {
     let settings = node.settings();
     let capture = node.capture_address();
     tracing::info!(listen = %capture, api = %node.api_address(), "ready");
-    if !std::io::IsTerminal::is_terminal(&std::io::stdout()) && std::env::var_os("CREEL_WELCOME").is_none() {
+    if settings.log.format == LogFormat::Json {
         return;
     }
     let code = example_code();

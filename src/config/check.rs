@@ -3,6 +3,9 @@
 use super::{AuthMode, Settings};
 use crate::model::limits::RESERVED_PREFIXES;
 
+/// The longest head of a request, in bytes: actix's limit, and the flat sum of a capture.
+const HEAD_BYTES_MAX: usize = 132 * 1024;
+
 /// Shortest bearer token.
 const TOKEN_CHARS_MIN: usize = 16;
 
@@ -64,13 +67,24 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         "broker.url: this must be `local` or begin with redis://, rediss://, amqp:// or amqps://",
     );
     want(
-        ["", "redis", "rabbitmq"].contains(&settings.broker.kind.as_str()),
-        "broker.kind: this must be `redis` or `rabbitmq`, or empty",
+        match settings.broker.kind.as_str() {
+            "" => true,
+            "redis" => broker.starts_with("redis"),
+            "rabbitmq" => broker.starts_with("amqp"),
+            _ => false,
+        },
+        "broker.kind: this must be empty, or `redis` or `rabbitmq` in keeping with broker.url",
     );
     want(
         !settings.broker.topic_prefix.is_empty()
             && settings.broker.topic_prefix.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)),
         "broker.topic_prefix: this must be letters, digits, `-`, `_` and `.`",
+    );
+
+    want(
+        tracing_subscriber::EnvFilter::try_new(&settings.log.level).is_ok(),
+        "log.level: this must be `error`, `warn`, `info`, `debug` or `trace`, or such per module: \
+         `info,creel::feed=debug`",
     );
 
     for (name, value) in [
@@ -99,6 +113,7 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
     for (name, value) in [
         ("server.head_timeout_ms", server.head_timeout()),
         ("capture.body_idle_timeout_ms", capture.body_idle_timeout()),
+        ("capture.body_timeout_ms", capture.body_timeout()),
         ("capture.websocket.idle_timeout_ms", capture.websocket.idle_timeout()),
         ("journal.commit_deadline_ms", journal.commit_deadline()),
         ("feed.head_poll_ms", feed.head_poll()),
@@ -113,6 +128,19 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
     want(
         journal.body_inline_bytes_max <= journal.body_part_bytes,
         "journal.body_inline_bytes_max: this must not be over journal.body_part_bytes",
+    );
+    // A capture in the queue: its inline body, its head, and what it takes beside.
+    let capture_bytes = journal.body_inline_bytes_max + HEAD_BYTES_MAX;
+    want(
+        journal.queue_bytes_max >= capture_bytes,
+        &format!(
+            "journal.queue_bytes_max: this must have room for one capture, {capture_bytes} (that is \
+             journal.body_inline_bytes_max and {HEAD_BYTES_MAX})"
+        ),
+    );
+    want(
+        capture.body_timeout() <= std::time::Duration::from_secs(1800),
+        "capture.body_timeout_ms: this must be at most 1800000",
     );
     want(journal.body_part_bytes <= 1_048_576, "journal.body_part_bytes: this must be at most 1048576");
     want(

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use config::{Config, File, FileFormat, Map, Value, ValueKind};
 use ipnet::IpNet;
+use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer};
 
 use super::{DEFAULTS, Settings, check};
@@ -42,49 +44,66 @@ impl std::error::Error for InvalidSettings {}
 /// With every mistake found: unknown keys, wrong types, values out of their range, settings that do not
 /// fit together.
 pub fn load(source: &Source) -> Result<Settings, InvalidSettings> {
-    let defaults = leaves(&tree(Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)))?);
-    let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
-    if let Some(path) = &source.file {
-        builder = builder.add_source(File::from(path.as_path()).required(true));
-    }
+    let defaults = leaves(&tree(File::from_str(DEFAULTS, FileFormat::Toml))?);
     let mut mistakes = Vec::new();
-    let named = named_in_environment(&source.environment).chain(
-        source
-            .flags
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), value.clone(), "the command line".to_owned())),
-    );
-    for (key, text, origin) in named {
-        match defaults.get(&key) {
-            None => mistakes
-                .push(format!("{key}: there is no such setting ({origin}){}", nearest(&key, &defaults))),
-            Some(default) => {
-                let value = match default.kind {
-                    ValueKind::Array(_) => Value::new(Some(&origin), list(&text)),
-                    _ => Value::new(Some(&origin), ValueKind::String(text)),
-                };
-                builder = builder.set_override(&key, value).map_err(one)?;
-            }
+    let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+    for (key, value) in given(source, &defaults)? {
+        match mistake(&key, &value, &defaults) {
+            Some(mistake) => mistakes.push(mistake),
+            None => builder = builder.set_override(&key, value).map_err(one)?,
         }
     }
-    let merged = builder.build().map_err(one)?;
-    for (key, value) in leaves(&merged.clone().try_deserialize::<Map<String, Value>>().map_err(one)?) {
-        let origin = value.origin().unwrap_or("the defaults").to_owned();
-        match defaults.get(&key) {
-            None => mistakes
-                .push(format!("{key}: there is no such setting ({origin}){}", nearest(&key, &defaults))),
-            Some(default) => {
-                mistakes.extend(of_the_type(default, value).err().map(|e| format!("{key}: {e} ({origin})")))
-            }
-        }
+    // What is wrong stays as by default, so that the rest can be looked at as well.
+    let settings: Settings = builder.build().and_then(Config::try_deserialize).map_err(one)?;
+    mistakes.extend(check::mistakes(&settings));
+    if mistakes.is_empty() { Ok(settings) } else { Err(InvalidSettings(mistakes)) }
+}
+
+/// What the sources say, the later instead of the earlier.
+fn given(
+    source: &Source,
+    defaults: &BTreeMap<String, Value>,
+) -> Result<BTreeMap<String, Value>, InvalidSettings> {
+    let mut given = match &source.file {
+        Some(path) => leaves(&tree(File::from(path.as_path()).format(FileFormat::Toml).required(true))?),
+        None => BTreeMap::new(),
+    };
+    if let Some(path) = &source.file {
+        let origin = path.display().to_string();
+        given.values_mut().for_each(|value| *value = Value::new(Some(&origin), value.kind.clone()));
     }
-    if !mistakes.is_empty() {
-        return Err(InvalidSettings(mistakes));
+    let flags = source.flags.iter().map(|(key, value)| {
+        let origin = "the command line".to_owned();
+        ((*key).to_owned(), value.clone(), origin)
+    });
+    for (key, text, origin) in named_in_environment(&source.environment).chain(flags) {
+        let is_list = defaults.get(&key).is_some_and(|default| matches!(default.kind, ValueKind::Array(_)));
+        let kind = if is_list { list(&text) } else { ValueKind::String(text) };
+        given.insert(key, Value::new(Some(&origin), kind));
     }
-    let settings: Settings = merged.try_deserialize().map_err(one)?;
-    match check::mistakes(&settings) {
-        mistakes if mistakes.is_empty() => Ok(settings),
-        mistakes => Err(InvalidSettings(mistakes)),
+    Ok(given)
+}
+
+/// What is wrong with a value, seen alone.
+fn mistake(key: &str, value: &Value, defaults: &BTreeMap<String, Value>) -> Option<String> {
+    let origin = value.origin().unwrap_or_default().to_owned();
+    let Some(default) = defaults.get(key) else {
+        return Some(format!("{key}: there is no such setting ({origin}){}", nearest(key, defaults)));
+    };
+    let fits = of_the_type(default, value.clone()).and_then(|()| {
+        let alone = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        let settings = alone.set_override(key, value.clone()).and_then(|alone| alone.build());
+        settings.and_then(Config::try_deserialize::<Settings>).map(drop).map_err(|error| reason(&error))
+    });
+    fits.err().map(|reason| format!("{key}: {reason} ({origin})"))
+}
+
+/// An error's reason, without key and origin, which are told already.
+fn reason(error: &config::ConfigError) -> String {
+    match error {
+        config::ConfigError::At { error, .. } => reason(error),
+        config::ConfigError::Message(reason) => reason.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -92,10 +111,8 @@ fn one(error: config::ConfigError) -> InvalidSettings {
     InvalidSettings(vec![error.to_string()])
 }
 
-fn tree(
-    builder: config::ConfigBuilder<config::builder::DefaultState>,
-) -> Result<Map<String, Value>, InvalidSettings> {
-    builder.build().and_then(Config::try_deserialize).map_err(one)
+fn tree(source: impl config::Source + Send + Sync + 'static) -> Result<Map<String, Value>, InvalidSettings> {
+    Config::builder().add_source(source).build().and_then(Config::try_deserialize).map_err(one)
 }
 
 /// `CREEL_SERVER__LISTEN` is `server.listen`; names without two underscores are no settings.
@@ -145,13 +162,17 @@ fn nearest(key: &str, defaults: &BTreeMap<String, Value>) -> String {
     }
 }
 
-pub(super) fn empty_as_none<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: std::str::FromStr<Err: fmt::Display>,
-{
+pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
-    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(serde::de::Error::custom) }
+    let mistake = "this must be an address and a port, as 127.0.0.1:9669 or [::1]:9669";
+    text.parse().map_err(|_| serde::de::Error::custom(mistake))
+}
+
+pub(super) fn address_or_empty<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { address(text.into_deserializer()).map(Some) }
 }
 
 /// CIDR ranges, where a bare address is a range of one.
@@ -159,7 +180,9 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     let texts = Vec::<String>::deserialize(deserializer)?;
     let network = |text: &String| {
         let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
-        address.or_else(|_| text.parse::<IpNet>()).map_err(|error| format!("`{text}`: {error}"))
+        address
+            .or_else(|_| text.parse::<IpNet>())
+            .map_err(|_| format!("`{text}` is no address and no range like 10.0.0.0/8"))
     };
     texts.iter().map(network).collect::<Result<_, _>>().map_err(serde::de::Error::custom)
 }

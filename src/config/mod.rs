@@ -37,8 +37,9 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
+    #[serde(deserialize_with = "load::address")]
     pub listen: SocketAddr,
-    #[serde(deserialize_with = "load::empty_as_none")]
+    #[serde(deserialize_with = "load::address_or_empty")]
     pub api_listen: Option<SocketAddr>,
     pub public_url: String,
     pub workers: usize,
@@ -58,6 +59,7 @@ pub struct Capture {
     pub auto_create: bool,
     pub body_bytes_max: usize,
     body_idle_timeout_ms: u64,
+    body_timeout_ms: u64,
     pub bodies_in_flight_bytes_max: usize,
     pub client_rate_max: u32,
     pub endpoints_max: u64,
@@ -122,13 +124,6 @@ pub struct Database {
     statement_timeout_ms: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Migrate {
-    Auto,
-    Off,
-}
-
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
@@ -143,13 +138,6 @@ pub struct Broker {
 pub struct Auth {
     pub mode: AuthMode,
     pub tokens: Vec<Secret>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AuthMode {
-    Tokens,
-    None,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -190,11 +178,29 @@ pub struct Log {
     pub level: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    Text,
-    Json,
+macro_rules! choices {
+    ($($name:ident { $($variant:ident = $text:literal),+ })+) => {
+        $(#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+        #[serde(try_from = "String")]
+        pub enum $name { $($variant),+ }
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                match text.as_str() {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err(format!("this must be {}", [$(concat!("`", $text, "`")),+].join(" or "))),
+                }
+            }
+        })+
+    };
+}
+
+choices! {
+    Migrate { Auto = "auto", Off = "off" }
+    AuthMode { Tokens = "tokens", None = "none" }
+    LogFormat { Text = "text", Json = "json" }
 }
 
 /// A value that may hold a password; it prints as `***`.
@@ -231,7 +237,7 @@ durations! {
         shutdown_timeout = shutdown_timeout_ms: from_millis,
         drain = drain_ms: from_millis,
     }
-    Capture { body_idle_timeout = body_idle_timeout_ms: from_millis }
+    Capture { body_idle_timeout = body_idle_timeout_ms: from_millis, body_timeout = body_timeout_ms: from_millis }
     CaptureWebSocket { idle_timeout = idle_timeout_ms: from_millis }
     Journal { commit_deadline = commit_deadline_ms: from_millis }
     Feed { gap_wait = gap_wait_ms: from_millis, head_poll = head_poll_ms: from_millis }

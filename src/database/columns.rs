@@ -21,7 +21,15 @@ macro_rules! columns {
          body, body_bytes, body_flags, detail, reply_source, reply_status"
     };
 }
+/// The same with no more of a body than a preview shows.
+macro_rules! preview_columns {
+    () => {
+        "kind, id, received_us, endpoint, method, target, version, scheme, host, port, headers, peer, client, \
+         substr(body, 1, 8192), body_bytes, body_flags, detail, reply_source, reply_status"
+    };
+}
 pub(crate) use columns;
+pub(crate) use preview_columns;
 
 /// Kinds from here on are no captures.
 pub const KIND_REMOVAL: i64 = 20;

@@ -3,6 +3,7 @@
 //! The broker may lose, repeat or reorder anything, or be gone: the journal's head is read again and
 //! again, and what is missing is read from the database, one repair at a time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct Hub {
     changed: watch::Sender<()>,
     /// Wakes the keeper when there is a gap.
     gap: Notify,
+    /// Whether the database answered when it was last asked for the head.
+    database_answers: AtomicBool,
     clock: Arc<dyn Clock>,
     node: Uuid,
 }
@@ -68,6 +71,7 @@ impl Hub {
             sequencer: Mutex::new(Sequencer::new(limits)),
             changed: watch::Sender::new(()),
             gap: Notify::new(),
+            database_answers: AtomicBool::new(true),
             clock,
             node,
         };
@@ -78,6 +82,10 @@ impl Hub {
     /// Passes on what this node has committed.
     pub fn offer_local(&self, entries: Vec<Entry>) {
         self.offer(entries.into_iter().map(|entry| Offered::Entry(entry, Way::Local)));
+    }
+
+    pub fn database_answers(&self) -> bool {
+        self.database_answers.load(Ordering::Relaxed)
     }
 
     pub fn epoch(&self) -> i64 {
@@ -132,7 +140,7 @@ impl Hub {
     }
 
     /// Keeps the feed whole until the node stops: takes the broker's messages, reads the head, mends gaps.
-    pub async fn keep(self: Arc<Self>, mut broker: Option<Subscription>, shutdown: Shutdown) {
+    pub async fn keep(self: Arc<Self>, mut broker: Subscription, shutdown: Shutdown) {
         let mut poll = tokio::time::interval(self.options.head_poll);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut waiting: Option<(i64, Instant)> = None;
@@ -141,14 +149,15 @@ impl Hub {
             let due = waiting.map(|(_, since)| since + self.options.gap_wait);
             tokio::select! {
                 () = shutdown.stopped() => return,
-                signal = receive(&mut broker) => match signal {
+                signal = broker.recv() => match signal {
                     Some(Signal::Message(message)) => self.take_message(&message),
                     Some(Signal::Away) => broker_is_away = true,
                     Some(Signal::Back) => {
                         broker_is_away = false;
                         self.read_head().await;
                     }
-                    None => broker = None,
+                    // Closed: the node is stopping.
+                    None => return,
                 },
                 _ = poll.tick() => self.read_head().await,
                 () = self.gap.notified() => {}
@@ -179,8 +188,10 @@ impl Hub {
     }
 
     fn take_message(&self, message: &[u8]) {
+        if message::is_of(self.node, message) {
+            return;
+        }
         match message::decode(message) {
-            Some(message) if message.node == self.node => {}
             Some(message) if message.epoch == self.epoch() => {
                 self.offer(message.items.into_iter().map(|item| match item {
                     Announced::Entry(entry) => Offered::Entry(entry, Way::Broker),
@@ -218,6 +229,7 @@ impl Hub {
             }
             Err(error) => Err(error),
         };
+        self.database_answers.store(result.is_ok(), Ordering::Relaxed);
         if let Err(error) = result {
             tracing::debug!(error = &error as &dyn std::error::Error, "failed to read the journal's head");
         }
@@ -296,13 +308,6 @@ impl Hub {
         if let Err(error) = anew.await {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to begin a new epoch");
         }
-    }
-}
-
-async fn receive(broker: &mut Option<Subscription>) -> Option<Signal> {
-    match broker {
-        Some(subscription) => subscription.recv().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -12,12 +12,14 @@ use crate::model::Entry;
 
 const FORMAT: u8 = 1;
 
+/// The format's number and the sender's id stand before what is encoded.
+const HEAD_BYTES: usize = 1 + 16;
+
 /// Room that a message keeps free for what stands around its entries.
 const ENTRIES_BYTES_MAX: usize = MESSAGE_BYTES_MAX / 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Message {
-    pub node: Uuid,
     pub epoch: i64,
     pub items: Vec<Announced>,
 }
@@ -38,25 +40,33 @@ pub fn encode(node: Uuid, epoch: i64, entries: Vec<Entry>, entry_bytes_max: usiz
         let weight = entry.weight();
         let item = if weight > entry_bytes_max { Announced::Seq(entry.seq) } else { Announced::Entry(entry) };
         if bytes + weight.min(entry_bytes_max) > ENTRIES_BYTES_MAX && !items.is_empty() {
-            messages.push(encoded(Message { node, epoch, items: std::mem::take(&mut items) }));
+            messages.push(encoded(node, &Message { epoch, items: std::mem::take(&mut items) }));
             bytes = 0;
         }
         bytes += weight.min(entry_bytes_max);
         items.push(item);
     }
-    messages.push(encoded(Message { node, epoch, items }));
+    messages.push(encoded(node, &Message { epoch, items }));
     messages
 }
 
-fn encoded(message: Message) -> Bytes {
-    let buffer = postcard::to_extend(&message, vec![FORMAT]).expect("plain types, and a Vec takes them");
+fn encoded(node: Uuid, message: &Message) -> Bytes {
+    let mut head = Vec::with_capacity(4096);
+    head.push(FORMAT);
+    head.extend_from_slice(node.as_bytes());
+    let buffer = postcard::to_extend(message, head).expect("plain types, and a Vec takes them");
     Bytes::from(buffer)
+}
+
+/// Whether a message is a node's own, which is told without decoding it.
+pub fn is_of(node: Uuid, message: &[u8]) -> bool {
+    message.get(1..HEAD_BYTES) == Some(node.as_bytes().as_slice())
 }
 
 /// Decodes a message; None where this node cannot read it.
 pub fn decode(message: &[u8]) -> Option<Message> {
-    match message.split_first() {
-        Some((&FORMAT, rest)) => postcard::from_bytes(rest).ok(),
+    match message.split_at_checked(HEAD_BYTES) {
+        Some(([FORMAT, ..], rest)) => postcard::from_bytes(rest).ok(),
         _ => None,
     }
 }

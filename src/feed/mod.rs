@@ -15,4 +15,4 @@ pub use filter::Filter;
 pub use hub::{Hub, HubOptions};
 pub use large::LargeEvent;
 pub use publisher::Publisher;
-pub use subscriber::{Item, Since, SubscribeError, Subscriber};
+pub use subscriber::{Item, Since, Subscriber};

@@ -27,12 +27,6 @@ pub enum Since {
     Cursor(Cursor),
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum SubscribeError {
-    #[error("failed to find the subscription's place")]
-    Database(#[from] DatabaseError),
-}
-
 /// What a subscriber is to be sent.
 #[derive(Debug, Clone)]
 pub enum Item {
@@ -71,7 +65,7 @@ impl Subscriber {
         filter: Filter,
         form: BodyForm,
         since: Since,
-    ) -> Result<Self, SubscribeError> {
+    ) -> Result<Self, DatabaseError> {
         let changes = hub.changes();
         let (generation, now) = {
             let sequencer = hub.sequencer();

@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::client::Ends;
+use super::net::unpanicked;
 use super::problem::{Kind, Problem, of_refusal};
 use super::reply::{MediaType, document};
 use super::state::State;
@@ -27,7 +28,8 @@ const CAPTURE_ID: HeaderName = HeaderName::from_static("x-creel-capture-id");
 pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
     let started = Instant::now();
     let received_us = state.clock.now_us();
-    match catch(&request, payload, &state, started, received_us).await {
+    let caught = unpanicked(catch(&request, payload, &state, started, received_us)).await;
+    match caught.flatten() {
         Ok(response) => response,
         Err(problem) => {
             let mut response = problem.error_response();
@@ -49,36 +51,42 @@ async fn catch(
     received_us: i64,
 ) -> Result<HttpResponse, Problem> {
     let settings = &state.settings;
-    let endpoint = endpoint_of(request, &settings.capture.prefix).inspect_err(|_| {
+    let endpoint = endpoint_of(request).inspect_err(|_| {
         state.metrics.count(Outcome::InvalidCode);
     })?;
     let ends = Ends::of(request, &settings.server.trusted_proxies);
     let refused = |refusal: crate::intake::Refusal| {
         state.metrics.count(refusal.outcome());
-        of_refusal(refusal, settings.journal.retry_after_s).and_close()
+        of_refusal(refusal, settings.journal.retry_after_s)
     };
     state.intake.admit(&endpoint, ends.client).await.map_err(refused)?;
     let mut head = head_of(request, endpoint, ends, received_us);
-    if socket::is_upgrade(request) {
-        head.kind = CaptureKind::WebSocketOpen;
-        return socket::capture::open(request, payload, state, head, started).await;
-    }
+    let unopened = match socket::is_upgrade(request).then(|| socket::handshake(request)) {
+        Some(Ok(handshake)) => {
+            head.kind = CaptureKind::WebSocketOpen;
+            return socket::capture::open(handshake, payload, state, head, started).await;
+        }
+        // Caught like any other request, and told what is wrong with it.
+        Some(Err(problem)) => Some(problem),
+        None => None,
+    };
 
     let head_parts = (head.id, head.endpoint.clone(), head.method.clone());
     let announced = announced(request);
-    let mut reception = Reception::begin(state.intake.clone().into(), head, announced).map_err(refused)?;
+    let mut reception = Reception::begin(state.intake.clone(), head, announced).map_err(refused)?;
     let ending = receive(&mut reception, payload, request, state).await.map_err(refused)?;
-    let choice = choose(ending, request);
+    let choice = choose(ending, request, unopened.as_ref());
     let accepted = reception.finish(ending, choice).await.map_err(refused)?;
 
     let (id, endpoint, method) = head_parts;
-    let (mut response, body) = match ending {
-        Ending::Complete => answer(choice, request, state, id, &endpoint, &method),
-        Ending::TooLarge => problem_answer(Problem::because(
+    let (mut response, body) = match (ending, unopened) {
+        (Ending::Complete, Some(problem)) => problem_answer(problem),
+        (Ending::Complete, None) => answer(choice, request, state, id, &endpoint, &method),
+        (Ending::TooLarge, _) => problem_answer(Problem::because(
             Kind::BodyTooLarge,
             format!("{} bytes of it were kept", settings.capture.body_bytes_max),
         )),
-        Ending::TimedOut | Ending::SenderGone => problem_answer(Problem::new(Kind::BodyTimeout)),
+        (Ending::TimedOut | Ending::SenderGone, _) => problem_answer(Problem::new(Kind::BodyTimeout)),
     };
     response.insert_header((CAPTURE_ID, id.to_string()));
     if choice.source != ReplySource::Preflight {
@@ -105,10 +113,8 @@ pub fn record_answer(state: &State, seq: i64, response: &HttpResponse, body: &By
 }
 
 /// The code of a request: the segment behind the prefix, as it stands in the raw target.
-fn endpoint_of(request: &HttpRequest, prefix: &str) -> Result<EndpointCode, Problem> {
-    let path = request.uri().path();
-    let below = path.strip_prefix('/').and_then(|path| path.strip_prefix(prefix));
-    let segment = below.and_then(|rest| rest.strip_prefix('/')).and_then(|rest| rest.split('/').next());
+fn endpoint_of(request: &HttpRequest) -> Result<EndpointCode, Problem> {
+    let segment = request.uri().path().split('/').nth(2);
     EndpointCode::from_segment(segment.unwrap_or_default())
         .map_err(|error| Problem::because(Kind::InvalidEndpointCode, error))
 }
@@ -168,19 +174,22 @@ fn announced(request: &HttpRequest) -> Option<u64> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads the body to its end, or to whatever ends it before. What follows a CONNECT is no body.
+/// Reads the body to its end, or to whatever ends it before. What follows a CONNECT or an upgrade is no
+/// body.
 async fn receive(
     reception: &mut Reception,
     mut payload: web::Payload,
     request: &HttpRequest,
     state: &State,
 ) -> Result<Ending, crate::intake::Refusal> {
-    if request.method() == Method::CONNECT {
+    if request.method() == Method::CONNECT || socket::is_upgrade(request) {
         return Ok(Ending::Complete);
     }
     let patience = state.settings.capture.body_idle_timeout();
+    let end = tokio::time::Instant::now() + state.settings.capture.body_timeout();
     loop {
-        match tokio::time::timeout(patience, payload.next()).await {
+        let until = end.min(tokio::time::Instant::now() + patience);
+        match tokio::time::timeout_at(until, payload.next()).await {
             Ok(None) => return Ok(Ending::Complete),
             Ok(Some(Ok(piece))) => {
                 if let Some(ending) = reception.push(&piece).await? {
@@ -193,13 +202,17 @@ async fn receive(
     }
 }
 
-fn choose(ending: Ending, request: &HttpRequest) -> ReplyChoice {
+fn choose(ending: Ending, request: &HttpRequest, unopened: Option<&Problem>) -> ReplyChoice {
+    if let (Ending::Complete, Some(problem)) = (ending, unopened) {
+        return ReplyChoice { source: ReplySource::WebSocket, status: problem.kind.status() };
+    }
     let (source, status) = match ending {
         Ending::Complete if cors::is_preflight(request) => (ReplySource::Preflight, 204),
         Ending::Complete => (ReplySource::Default, 200),
         Ending::TooLarge => (ReplySource::Limit, Kind::BodyTooLarge.status()),
         Ending::TimedOut => (ReplySource::Limit, Kind::BodyTimeout.status()),
-        Ending::SenderGone => (ReplySource::Nothing, 0),
+        // Who has only stopped sending may listen still.
+        Ending::SenderGone => (ReplySource::Limit, Kind::BodyIncomplete.status()),
     };
     ReplyChoice { source, status }
 }

@@ -45,7 +45,11 @@ impl Ends {
 
 /// Host and port as the request itself names them.
 pub fn own_authority(request: &HttpRequest) -> Option<String> {
-    let of_target = request.uri().authority().map(ToString::to_string);
+    // A target in absolute form may carry user and password, which are no part of the host.
+    let of_target = request.uri().authority().map(|authority| {
+        let authority = authority.as_str();
+        authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned()
+    });
     of_target.or_else(|| text(request.headers(), header::HOST.as_str()).map(str::to_owned))
 }
 

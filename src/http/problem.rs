@@ -7,7 +7,7 @@ use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::database::DatabaseError;
 use crate::intake::Refusal;
@@ -38,10 +38,12 @@ macro_rules! kinds {
 }
 
 kinds! {
+    BadRequest = "bad-request", 400, "The request is not valid";
     InvalidParameter = "invalid-parameter", 400, "A parameter is not valid";
     InvalidCursor = "invalid-cursor", 400, "The cursor is not valid";
     InvalidEndpointCode = "invalid-endpoint-code", 400, "The endpoint code is not valid";
     InvalidWebSocketHandshake = "invalid-websocket-handshake", 400, "The WebSocket handshake is not valid";
+    BodyIncomplete = "body-incomplete", 400, "The body ended before its end";
     Unauthorized = "unauthorized", 401, "A token is needed";
     ForeignHost = "foreign-host", 403, "The request names another host";
     ForeignOrigin = "foreign-origin", 403, "The request comes from a page of another origin";
@@ -68,12 +70,13 @@ pub struct Problem {
     pub kind: Kind,
     detail: Option<String>,
     retry_after_s: Option<u32>,
-    close: bool,
 }
 
 impl Problem {
+    pub const CONTENT_TYPE: &'static str = "application/problem+json";
+
     pub fn new(kind: Kind) -> Self {
-        Self { kind, detail: None, retry_after_s: None, close: false }
+        Self { kind, detail: None, retry_after_s: None }
     }
 
     pub fn because(kind: Kind, detail: impl fmt::Display) -> Self {
@@ -85,11 +88,36 @@ impl Problem {
         self
     }
 
-    /// The connection is of no use after this, because what it carries was not read.
-    pub fn and_close(mut self) -> Self {
-        self.close = true;
-        self
+    /// What the framework says where it answers in our place.
+    pub fn of_framework(status: StatusCode, detail: &str) -> Self {
+        let kind = match status.as_u16() {
+            404 => Kind::NotFound,
+            405 => Kind::MethodNotAllowed,
+            400..=499 => Kind::BadRequest,
+            _ => Kind::Internal,
+        };
+        Self { detail: (!detail.is_empty()).then(|| detail.to_owned()), ..Self::new(kind) }
     }
+
+    fn document(&self) -> String {
+        let document = Document {
+            r#type: format!("/problems/{}", self.kind.slug()),
+            title: self.kind.title(),
+            status: self.kind.status(),
+            detail: self.detail.as_deref(),
+        };
+        serde_json::to_string(&document).expect("plain texts and a number are JSON")
+    }
+}
+
+/// The document as it is sent (RFC 9457, section 3.1).
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
 }
 
 impl fmt::Display for Problem {
@@ -109,26 +137,18 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse<BoxBody> {
-        let mut document = json!({
-            "type": format!("/problems/{}", self.kind.slug()),
-            "title": self.kind.title(),
-            "status": self.kind.status(),
-        });
-        if let Some(detail) = &self.detail {
-            document["detail"] = json!(detail);
-        }
         let mut response = HttpResponse::build(self.status_code());
-        response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
+        response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(Self::CONTENT_TYPE)));
         if let Some(seconds) = self.retry_after_s {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
-        if self.kind == Kind::Unauthorized {
-            response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+        match self.kind {
+            Kind::Unauthorized => drop(response.insert_header((header::WWW_AUTHENTICATE, "Bearer"))),
+            // RFC 6455, section 4.2.2.
+            Kind::WebSocketVersion => drop(response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"))),
+            _ => {}
         }
-        if self.close {
-            response.force_close();
-        }
-        response.body(document.to_string())
+        response.body(self.document())
     }
 }
 

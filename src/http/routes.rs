@@ -3,16 +3,17 @@
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpResponse, Resource, ResponseError as _, Route};
+use actix_web::{HttpResponse, Resource, ResponseError as _, Route, guard};
 
+use super::net::net;
 use super::problem::{Kind, Problem};
 use super::server::Surface;
 use super::state::State;
 use super::{api, auth, capture, cors_of_api, operations, socket};
 
 pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
-    config.route("/healthz", web::get().to(operations::healthz));
-    config.route("/readyz", web::get().to(operations::readyz));
+    config.service(resource("/healthz", [("GET", get().to(operations::healthz))]).wrap(from_fn(net)));
+    config.service(resource("/readyz", [("GET", get().to(operations::readyz))]).wrap(from_fn(net)));
     if surface.captures() {
         let prefix = &state.settings.capture.prefix;
         config.service(web::scope(&format!("/{prefix}")).default_service(web::to(capture::capture)));
@@ -22,16 +23,17 @@ pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
             web::scope("/api")
                 .wrap(from_fn(auth::guard))
                 .wrap(cors_of_api(&state.settings))
-                .service(resource("/captures", [("GET", web::get().to(api::captures::list))]))
+                .wrap(from_fn(net))
+                .service(resource("/captures", [("GET", get().to(api::captures::list))]))
                 .service(resource(
                     "/captures/{id}",
                     [
-                        ("GET", web::get().to(api::captures::show)),
+                        ("GET", get().to(api::captures::show)),
                         ("DELETE", web::delete().to(api::captures::remove)),
                     ],
                 ))
-                .service(resource("/captures/{id}/body", [("GET", web::get().to(api::captures::body))]))
-                .service(resource("/endpoints", [("GET", web::get().to(api::endpoints::list))]))
+                .service(resource("/captures/{id}/body", [("GET", get().to(api::captures::body))]))
+                .service(resource("/endpoints", [("GET", get().to(api::endpoints::list))]))
                 .service(resource(
                     "/endpoints/{code}",
                     [
@@ -43,19 +45,19 @@ pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
                     "/endpoints/{code}/captures",
                     [("DELETE", web::delete().to(api::endpoints::remove_captures))],
                 ))
-                .service(resource("/stream", [("GET", web::get().to(socket::stream::stream))]))
+                .service(resource("/stream", [("GET", get().to(socket::stream::stream))]))
                 .default_service(web::to(nothing_here)),
         );
-        config.service(
-            web::resource("/metrics").wrap(from_fn(auth::guard)).route(web::get().to(operations::metrics)),
-        );
+        let metrics = resource("/metrics", [("GET", get().to(operations::metrics))]);
+        config.service(metrics.wrap(from_fn(auth::guard)).wrap(from_fn(net)));
     }
     config.default_service(web::to(nothing_here));
 }
 
 /// A resource that answers other methods with a problem, and says which ones it has.
 fn resource<const N: usize>(path: &str, methods: [(&'static str, Route); N]) -> Resource {
-    let allowed = methods.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let names = methods.iter().map(|(name, _)| if *name == "GET" { "GET, HEAD" } else { name });
+    let allowed = names.collect::<Vec<_>>().join(", ");
     let resource = web::resource(path);
     let resource = methods.into_iter().fold(resource, |resource, (_, route)| resource.route(route));
     resource.default_service(web::to(move |method: Method| {
@@ -70,6 +72,11 @@ fn resource<const N: usize>(path: &str, methods: [(&'static str, Route); N]) -> 
             response
         }
     }))
+}
+
+/// GET, and HEAD with it; what is not to be sent is held back by [`net`].
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 async fn nothing_here() -> HttpResponse {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
@@ -57,7 +58,7 @@ pub struct Listening {
 ///
 /// # Errors
 /// Where an address cannot be bound.
-pub fn start(options: &ServerOptions, state: &web::Data<State>) -> io::Result<Listening> {
+pub fn start(options: &ServerOptions, state: &Arc<State>) -> io::Result<Listening> {
     let mut listeners = Vec::new();
     match options.api_listen {
         None => listeners.push((bind(options.listen)?, Surface::Everything)),
@@ -71,7 +72,7 @@ pub fn start(options: &ServerOptions, state: &web::Data<State>) -> io::Result<Li
     let mut servers = Vec::new();
     let mut running = Vec::new();
     for (listener, surface) in listeners {
-        let server = serve(listener, surface, options, state.clone())?;
+        let server = serve(listener, surface, options, web::Data::from(state.clone()))?;
         servers.push(server.handle());
         running.push(tokio::spawn(server));
     }

@@ -1,21 +1,21 @@
 //! What every handler is given.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rand::Rng as _;
 use tokio::sync::Semaphore;
-use tokio::sync::watch;
 
-use crate::broker::BrokerState;
+use crate::broker::{Broker, BrokerState};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::database::Database;
 use crate::feed::{Hub, Publisher};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
-use crate::model::Entry;
+use crate::model::{EndpointCode, Entry};
 use crate::shutdown::Shutdown;
 
 /// One node, as the skin sees it.
@@ -24,8 +24,8 @@ pub struct State {
     pub database: Arc<dyn Database>,
     pub intake: Arc<Intake>,
     pub hub: Arc<Hub>,
-    pub publisher: Option<Arc<Publisher>>,
-    pub broker: Option<watch::Receiver<BrokerState>>,
+    pub publisher: Arc<Publisher>,
+    pub broker: Arc<dyn Broker>,
     pub metrics: Arc<Metrics>,
     pub clock: Arc<dyn Clock>,
     pub shutdown: Shutdown,
@@ -34,6 +34,7 @@ pub struct State {
     pub sockets: Arc<Semaphore>,
     /// Sockets that have begun to close.
     closing: AtomicU64,
+    bound: OnceLock<SocketAddr>,
 }
 
 impl State {
@@ -43,8 +44,8 @@ impl State {
         database: Arc<dyn Database>,
         intake: Arc<Intake>,
         hub: Arc<Hub>,
-        publisher: Option<Arc<Publisher>>,
-        broker: Option<watch::Receiver<BrokerState>>,
+        publisher: Arc<Publisher>,
+        broker: Arc<dyn Broker>,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
@@ -62,14 +63,29 @@ impl State {
             clock,
             shutdown,
             closing: AtomicU64::new(0),
+            bound: OnceLock::new(),
         }
+    }
+
+    pub fn broker_is_up(&self) -> bool {
+        *self.broker.state().borrow() == BrokerState::Connected
+    }
+
+    /// Told once, when the listeners are bound.
+    pub fn set_bound(&self, capture: SocketAddr) {
+        self.bound.get_or_init(|| capture);
+    }
+
+    /// The URL of an endpoint, as its senders use it.
+    pub fn capture_url(&self, code: &EndpointCode) -> String {
+        let bound = self.bound.get().copied().unwrap_or(self.settings.server.listen);
+        let base = self.settings.public_url(bound);
+        format!("{base}/{}/{}", self.settings.capture.prefix, code.to_segment())
     }
 
     /// Passes on an entry that was committed outside of the writer: a removal, a configuration change.
     pub fn announce(&self, entry: Entry) {
-        if let Some(publisher) = &self.publisher {
-            publisher.publish(self.hub.epoch(), vec![entry.clone()]);
-        }
+        self.publisher.publish(self.hub.epoch(), vec![entry.clone()]);
         self.hub.offer_local(vec![entry]);
     }
 

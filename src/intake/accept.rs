@@ -68,12 +68,32 @@ pub struct Accepted {
 /// Limits of a node's intake; 0 means none.
 #[derive(Debug, Clone)]
 pub struct IntakeOptions {
-    pub auto_create: bool,
     pub body_bytes_max: usize,
     pub body_inline_bytes_max: usize,
     pub body_part_bytes: usize,
     pub client_rate_max: u32,
     pub endpoints_max: u64,
+}
+
+/// Codes that take a place among the endpoints: those that hold captures, and those that were let in so
+/// lately that their captures may not be counted yet.
+#[derive(Debug, Default)]
+struct Known {
+    stored: HashSet<EndpointCode>,
+    recent: HashSet<EndpointCode>,
+    earlier: HashSet<EndpointCode>,
+}
+
+impl Known {
+    fn contains(&self, code: &EndpointCode) -> bool {
+        [&self.stored, &self.recent, &self.earlier].iter().any(|codes| codes.contains(code))
+    }
+
+    fn renew(&mut self, stored: HashSet<EndpointCode>) {
+        self.earlier = std::mem::take(&mut self.recent);
+        self.earlier.retain(|code| !stored.contains(code));
+        self.stored = stored;
+    }
 }
 
 /// Everything that taking a request needs.
@@ -89,8 +109,8 @@ pub struct Intake {
     pub answers: AnswerLog,
     configuration: Arc<Configuration>,
     rate: Option<DefaultKeyedRateLimiter<IpAddr>>,
-    /// Codes that are known to have caught something; kept only where their number is limited.
-    known: RwLock<HashSet<EndpointCode>>,
+    /// Codes that take a place; kept only where their number is limited.
+    known: RwLock<Known>,
     storage_full: AtomicBool,
 }
 
@@ -138,10 +158,10 @@ impl Intake {
         if self.storage_full.load(Ordering::Relaxed) {
             return Err(Refusal::StorageFull);
         }
-        if !self.options.auto_create && !self.configuration.current().is_declared(endpoint) {
+        if !self.configuration.current().admits(endpoint) {
             // A refusal is never stale: it is confirmed by what the database says from now on.
             let confirmed = self.configuration.refresh().await.map_err(|_| Refusal::DatabaseAway)?;
-            if !confirmed.is_declared(endpoint) {
+            if !confirmed.admits(endpoint) {
                 return Err(Refusal::UnknownEndpoint);
             }
         }
@@ -154,33 +174,30 @@ impl Intake {
             return Ok(());
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= most && !known.contains(endpoint) {
+        if known.stored.len() + known.recent.len() + known.earlier.len() >= most {
             return Err(Refusal::TooManyEndpoints);
         }
-        known.insert(endpoint.clone());
+        known.recent.insert(endpoint.clone());
         Ok(())
     }
 
     /// Journals a capture and waits until it is durable.
     pub async fn accept(&self, capture: Capture) -> Result<Accepted, Refusal> {
-        let bytes = capture.body.bytes;
-        let outcome = self.journal.append(capture)?;
+        let verdict = self.journal.append(capture)?;
         // The writer tells everybody; it is gone only when the node has stopped.
-        let seq = outcome.await.map_err(|_| Refusal::DeadlinePassed)??;
-        self.metrics.capture_bytes.inc_by(bytes);
+        let seq = verdict.await.map_err(|_| Refusal::DeadlinePassed)??;
         Ok(Accepted { seq })
     }
 
     /// Looks at what is kept, for the optional ceilings. Called every second or so.
     pub async fn look_at_ceilings(&self, kept_bytes_max: u64) -> Result<(), DatabaseError> {
         if kept_bytes_max > 0 {
-            let sums = storage::totals::sums(self.database.as_ref()).await?;
-            let full = u64::try_from(sums.bytes).unwrap_or_default() >= kept_bytes_max;
+            let full = storage::totals::bytes(self.database.as_ref()).await? >= kept_bytes_max;
             self.storage_full.store(full, Ordering::Relaxed);
         }
         if self.options.endpoints_max > 0 {
             let codes = storage::totals::codes(self.database.as_ref(), self.options.endpoints_max).await?;
-            self.known.write().unwrap_or_else(PoisonError::into_inner).extend(codes);
+            self.known.write().unwrap_or_else(PoisonError::into_inner).renew(codes.into_iter().collect());
         }
         if let Some(rate) = &self.rate {
             rate.retain_recent();

@@ -17,12 +17,15 @@ const DECLARED_MAX: u32 = 100_000;
 #[derive(Debug, Default)]
 pub struct Snapshot {
     pub config_seq: i64,
+    /// Whether endpoints that were not declared catch requests too.
+    auto_create: bool,
     declared: HashSet<EndpointCode>,
 }
 
 impl Snapshot {
-    pub fn is_declared(&self, code: &EndpointCode) -> bool {
-        self.declared.contains(code)
+    /// Whether requests to an endpoint are taken.
+    pub fn admits(&self, code: &EndpointCode) -> bool {
+        self.auto_create || self.declared.contains(code)
     }
 }
 
@@ -35,8 +38,9 @@ pub struct Configuration {
 
 impl Configuration {
     /// An empty configuration; the first batch finds out.
-    pub fn new(database: Arc<dyn Database>) -> Self {
-        Self { database, current: RwLock::default(), loading: tokio::sync::Mutex::default() }
+    pub fn new(database: Arc<dyn Database>, auto_create: bool) -> Self {
+        let empty = Snapshot { auto_create, ..Snapshot::default() };
+        Self { database, current: RwLock::new(Arc::new(empty)), loading: tokio::sync::Mutex::default() }
     }
 
     pub fn current(&self) -> Arc<Snapshot> {
@@ -58,8 +62,11 @@ impl Configuration {
             if storage::journal::head(self.database.as_ref()).await?.config_seq != head.config_seq {
                 continue;
             }
-            let snapshot =
-                Arc::new(Snapshot { config_seq: head.config_seq, declared: declared.into_iter().collect() });
+            let snapshot = Arc::new(Snapshot {
+                config_seq: head.config_seq,
+                auto_create: known.auto_create,
+                declared: declared.into_iter().collect(),
+            });
             *self.current.write().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
             return Ok(snapshot);
         }

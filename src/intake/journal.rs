@@ -10,9 +10,9 @@ use tokio::time::Instant;
 
 use super::accept::Refusal;
 use super::budget::{Budget, Reserved};
-use super::configuration::Configuration;
+use super::configuration::{Configuration, Snapshot};
 use crate::database::{Appended, Database, DatabaseError, JournalBatch};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Outcome};
 use crate::model::{Capture, Entry, EntryKind};
 use crate::shutdown::Shutdown;
 use crate::storage;
@@ -45,7 +45,7 @@ pub struct Journal {
 }
 
 /// Tells a waiting sender what became of its capture: its place, or why it was refused.
-pub type Outcome = oneshot::Receiver<Result<i64, Refusal>>;
+pub type Verdict = oneshot::Receiver<Result<i64, Refusal>>;
 
 struct Queued {
     capture: Arc<Capture>,
@@ -83,26 +83,37 @@ impl Journal {
     }
 
     /// Queues a capture without waiting. From here on it is the writer's, whatever becomes of the sender.
-    pub fn append(&self, capture: Capture) -> Result<Outcome, Refusal> {
+    pub fn append(&self, capture: Capture) -> Result<Verdict, Refusal> {
         if !self.available.load(Ordering::Acquire) {
             return Err(Refusal::DatabaseAway);
         }
         let weight = capture.weight();
         let room = self.room.reserve(weight).ok_or(Refusal::QueueFull)?;
-        let (done, outcome) = oneshot::channel();
+        let (done, verdict) = oneshot::channel();
         let queued = Queued { capture: Arc::new(capture), weight, since: Instant::now(), done, _room: room };
         self.queue.try_send(queued).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Refusal::QueueFull,
             mpsc::error::TrySendError::Closed(_) => Refusal::DatabaseAway,
         })?;
         self.metrics.queue_captures.inc();
-        Ok(outcome)
+        Ok(verdict)
     }
 
     /// Whether the database took the last batch.
     pub fn is_available(&self) -> bool {
         self.available.load(Ordering::Acquire)
     }
+}
+
+/// Why a batch was not appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NotAppended {
+    /// It was matched with another configuration than is in force; nothing was written.
+    ConfigurationMoved,
+    /// The database refuses what it holds; nothing was written.
+    Data,
+    /// The database did not confirm in time.
+    InDoubt,
 }
 
 struct Writer {
@@ -166,16 +177,36 @@ impl Writer {
 
     /// Appends a batch, whatever it takes within the deadline; every sender is told. A batch in which the
     /// database refuses the data is halved until the capture at fault is alone.
+    #[tracing::instrument(level = "debug", skip_all, fields(captures = batch.len()))]
     async fn commit(&self, batch: Vec<Queued>) {
-        let captures: Vec<Arc<Capture>> = batch.iter().map(|queued| queued.capture.clone()).collect();
+        let mut batch = batch;
         let deadline = batch.first().map_or_else(Instant::now, |q| q.since) + self.options.commit_deadline;
         let started = Instant::now();
-        match self.append(&captures, deadline).await {
+        let mut misses = 0;
+        let (captures, appended) = loop {
+            let configuration = self.configuration.current();
+            batch = self.judge(batch, &configuration);
+            if batch.is_empty() {
+                return;
+            }
+            let captures: Vec<Arc<Capture>> = batch.iter().map(|queued| queued.capture.clone()).collect();
+            let appended = self.append(&captures, configuration.config_seq, deadline).await;
+            if appended != Err(NotAppended::ConfigurationMoved) || misses == CONFIGURATION_MISSES_MAX {
+                break (captures, appended);
+            }
+            misses += 1;
+            if let Err(error) = self.configuration.refresh().await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "failed to read the configuration");
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        };
+        match appended {
             Ok(seqs) => {
                 self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
                 #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
                 self.metrics.batch_captures.observe(captures.len() as f64);
                 self.set_available(true);
+                captures.iter().for_each(|capture| self.count(capture));
                 let entries = seqs.iter().zip(captures);
                 (self.on_commit)(
                     entries.map(|(&seq, c)| Entry { seq, what: EntryKind::Capture(c) }).collect(),
@@ -184,16 +215,21 @@ impl Writer {
                     self.tell(queued, Ok(seq));
                 }
             }
-            Err(Refusal::DataRefused) if batch.len() > 1 => {
+            Err(NotAppended::Data) if batch.len() > 1 => {
                 let mut first = batch;
                 let second = first.split_off(first.len() / 2);
                 Box::pin(self.commit(first)).await;
                 Box::pin(self.commit(second)).await;
             }
-            Err(refusal) => {
-                if matches!(refusal, Refusal::DeadlinePassed) {
+            Err(reason) => {
+                if reason == NotAppended::InDoubt {
                     self.set_available(false);
                 }
+                let refusal = match reason {
+                    NotAppended::Data => Refusal::DataRefused,
+                    NotAppended::InDoubt => Refusal::DeadlinePassed,
+                    NotAppended::ConfigurationMoved => Refusal::DatabaseAway,
+                };
                 for queued in batch {
                     self.tell(queued, Err(refusal));
                 }
@@ -201,51 +237,60 @@ impl Writer {
         }
     }
 
+    /// What the configuration takes; the others are refused.
+    fn judge(&self, batch: Vec<Queued>, configuration: &Snapshot) -> Vec<Queued> {
+        let (admitted, refused): (Vec<Queued>, Vec<Queued>) =
+            batch.into_iter().partition(|queued| configuration.admits(&queued.capture.endpoint));
+        for queued in refused {
+            self.tell(queued, Err(Refusal::UnknownEndpoint));
+        }
+        admitted
+    }
+
     /// Appends the captures and returns their places.
-    async fn append(&self, captures: &[Arc<Capture>], deadline: Instant) -> Result<Vec<i64>, Refusal> {
+    async fn append(
+        &self,
+        captures: &[Arc<Capture>],
+        config_seq: i64,
+        deadline: Instant,
+    ) -> Result<Vec<i64>, NotAppended> {
         let mut in_doubt = false;
-        let mut misses = 0;
         loop {
-            let config_seq = self.configuration.current().config_seq;
             let batch = JournalBatch { captures, config_seq };
             let result = match tokio::time::timeout_at(deadline, self.database.append(&batch)).await {
                 Ok(result) => result,
-                Err(_) => return Err(Refusal::DeadlinePassed),
+                Err(_) => return Err(NotAppended::InDoubt),
             };
-            let retry = match result {
+            let error = match result {
                 Ok(Appended::At { base }) => return Ok((base + 1..).take(captures.len()).collect()),
-                Ok(Appended::ConfigurationMoved) if !in_doubt => {
-                    misses += 1;
-                    if misses > CONFIGURATION_MISSES_MAX {
-                        return Err(Refusal::DatabaseAway);
-                    }
-                    self.configuration.refresh().await.map(drop)
-                }
+                Ok(Appended::ConfigurationMoved) if !in_doubt => return Err(NotAppended::ConfigurationMoved),
                 // An earlier try may have come through, and this one met its rows, or what came after it.
-                Ok(Appended::ConfigurationMoved) | Err(DatabaseError::Conflict(_)) => {
-                    match self.find_all(captures).await {
-                        Ok(Some(seqs)) => return Ok(seqs),
-                        Ok(None) if in_doubt => {
-                            in_doubt = false;
-                            self.configuration.refresh().await.map(drop)
-                        }
-                        Ok(None) => return Err(Refusal::DataRefused),
-                        Err(error) => Err(error),
-                    }
-                }
+                Ok(Appended::ConfigurationMoved) => match self.find_all(captures).await {
+                    Ok(Some(seqs)) => return Ok(seqs),
+                    Ok(None) => return Err(NotAppended::ConfigurationMoved),
+                    Err(error) => error,
+                },
+                Err(DatabaseError::Conflict(_)) => match self.find_all(captures).await {
+                    Ok(Some(seqs)) => return Ok(seqs),
+                    Ok(None) => return Err(NotAppended::Data),
+                    Err(error) => error,
+                },
                 Err(DatabaseError::Data(error)) => {
                     tracing::warn!(%error, captures = captures.len(), "the database refused a batch");
-                    return Err(Refusal::DataRefused);
+                    return Err(NotAppended::Data);
                 }
-                Err(error) => Err(error),
+                Err(error) => error,
             };
-            if let Err(error) = retry {
-                in_doubt = true;
-                tracing::warn!(error = &error as &dyn std::error::Error, "failed to append a batch");
-                tokio::time::sleep(RETRY_PAUSE).await;
-                if Instant::now() >= deadline {
-                    return Err(Refusal::DeadlinePassed);
-                }
+            if !in_doubt {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "failed to append a batch; trying again"
+                );
+            }
+            in_doubt = true;
+            tokio::time::sleep(RETRY_PAUSE).await;
+            if Instant::now() >= deadline {
+                return Err(NotAppended::InDoubt);
             }
         }
     }
@@ -278,6 +323,17 @@ impl Writer {
             }
             tokio::time::sleep(PROBE_PAUSE).await;
         }
+    }
+
+    /// Counted here, and not where the answer is sent: a sender may be gone by now.
+    fn count(&self, capture: &Capture) {
+        self.metrics.capture_bytes.inc_by(capture.body.bytes);
+        self.metrics.count(match &capture.body {
+            body if body.truncated => Outcome::Truncated,
+            body if body.incomplete && capture.reply.status == 408 => Outcome::TimedOut,
+            body if body.incomplete => Outcome::Incomplete,
+            _ => Outcome::Kept,
+        });
     }
 
     fn set_available(&self, available: bool) {

@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::accept::{Accepted, Intake, Refusal};
 use super::budget::Reserved;
-use crate::metrics::Outcome;
 use crate::model::limits::PREVIEW_BYTES;
 use crate::model::{
     Body, BodyContent, Capture, CaptureKind, EndpointCode, HeaderBlock, ReplyChoice, ReplySource,
@@ -119,11 +118,9 @@ impl Reception {
         let id = capture.id;
         let accepted = self.intake.accept(capture).await;
         match accepted {
-            Ok(_) => self.intake.metrics.count(kept(ending)),
             // After the deadline the capture may be kept, and its parts with it; the sweep will tell.
-            Err(Refusal::DeadlinePassed) => {}
-            Err(_) if large => self.discard(id),
-            Err(_) => {}
+            Err(refusal) if large && refusal != Refusal::DeadlinePassed => self.discard(id),
+            _ => {}
         }
         accepted
     }
@@ -238,14 +235,5 @@ impl State {
             reply,
         };
         (capture, self.memory)
-    }
-}
-
-fn kept(ending: Ending) -> Outcome {
-    match ending {
-        Ending::Complete => Outcome::Kept,
-        Ending::TooLarge => Outcome::Truncated,
-        Ending::TimedOut => Outcome::TimedOut,
-        Ending::SenderGone => Outcome::Incomplete,
     }
 }

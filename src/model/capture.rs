@@ -105,7 +105,7 @@ pub enum ReplySource {
     Preflight,
     /// A limit: too large, too slow.
     Limit,
-    /// A WebSocket was accepted, or a message echoed.
+    /// A WebSocket was accepted or refused, or a message echoed.
     WebSocket,
     /// Nothing is answered: a message, a close, or a sender that is gone.
     Nothing,

@@ -198,7 +198,9 @@ fn write_target(out: &mut Vec<u8>, target: &str) {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
     };
-    let origin_form = path.find("://").map_or(path, |at| {
+    // A target that does not begin with a slash is in absolute form (RFC 9112, section 3.2.2).
+    let authority = if path.starts_with('/') { None } else { path.find("://") };
+    let origin_form = authority.map_or(path, |at| {
         let rest = &path[at + 3..];
         rest.find('/').map_or("", |slash| &rest[slash..])
     });

@@ -46,3 +46,32 @@ pub async fn find(database: &dyn Database, seq: i64) -> Result<Option<Answer>, D
         took_us: row.int(5)?,
     }))
 }
+
+/// Captures whose answers may not be written yet.
+const ANSWERS_ON_THEIR_WAY: i64 = 100_000;
+
+/// Places that one sweep looks at.
+const SWEEP_MAX: i64 = 50_000;
+
+/// Removes answers to captures that were removed before their answer was written.
+pub async fn sweep(database: &dyn Database) -> Result<(), DatabaseError> {
+    const SPAN: Sql = Sql::same(
+        "SELECT swept.seq, folded.seq FROM marks swept, marks folded \
+         WHERE swept.name = 'answers_swept' AND folded.name = 'folded'",
+    );
+    const SQL: Sql = Sql::same(
+        "DELETE FROM answers WHERE seq > $1 AND seq <= $2 \
+         AND NOT EXISTS (SELECT 1 FROM journal WHERE journal.seq = answers.seq)",
+    );
+    const MARK: Sql = Sql::same("UPDATE marks SET seq = $1 WHERE name = 'answers_swept'");
+    let rows = database.query(&SPAN, &[]).await?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let (from, folded) = (row.int(0)?, row.int(1)?);
+    // Answers come within moments, and this comes seconds apart: the newest are left to the next time.
+    let upto = (folded - ANSWERS_ON_THEIR_WAY).min(from + SWEEP_MAX);
+    if upto > from {
+        database.execute(&SQL, &[Value::Int(from), Value::Int(upto)]).await?;
+        database.execute(&MARK, &[Value::Int(upto)]).await?;
+    }
+    Ok(())
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::database::columns::{self, columns};
+use crate::database::columns::{self, columns, preview_columns};
 use crate::database::{Database, DatabaseError, Row, Sql, Value};
 use crate::model::{Capture, EndpointCode, Entry, EntryKind};
 
@@ -108,7 +108,7 @@ pub struct Listing {
     pub limit: u32,
 }
 
-/// A page of captures. Entries that do not pass the filters cost time, so a page that has looked at as
+/// A page of captures, with no more of their bodies than a preview shows. Entries that do not pass the filters cost time, so a page that has looked at as
 /// many rows as the database does within its time limit fails rather than hangs.
 pub async fn list_captures(
     database: &dyn Database,
@@ -118,7 +118,7 @@ pub async fn list_captures(
         ($of_endpoint:literal, $beyond:literal, $order:literal) => {
             Sql::same(concat!(
                 "SELECT j.seq, ",
-                columns!(),
+                preview_columns!(),
                 " FROM journal j LEFT JOIN endpoint_totals t USING (endpoint) WHERE ",
                 $of_endpoint,
                 " AND j.seq ",

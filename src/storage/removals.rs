@@ -2,12 +2,13 @@
 //!
 //! Removing all of an endpoint raises its floor, under which nothing is shown; the rows are purged
 //! afterwards, in small steps. On Postgres each is one statement outside of any transaction block, as
-//! everything that touches the journal's head is. Whatever else it may have to wait for it takes before
-//! the head: the mark, which a node that folds may hold for long, and the row.
+//! everything that touches the journal's head is. The mark and the row are taken before the head, and by
+//! nobody who holds the head: captures never wait for them.
 
 use uuid::Uuid;
 
 use super::journal::id_value;
+use super::totals::kept_bytes;
 use crate::database::columns::{EntryDetail, KIND_REMOVAL, detail_text};
 use crate::database::{Database, DatabaseError, Dialect, Sql, Value};
 use crate::model::{EndpointCode, Entry, EntryKind, Removal, Removed};
@@ -20,17 +21,19 @@ pub async fn remove_one(
     removal: Uuid,
     now_us: i64,
 ) -> Result<Option<Entry>, DatabaseError> {
-    const POSTGRES: Sql = Sql::same(
-        "WITH folded AS (SELECT seq AS upto FROM marks WHERE name = 'folded' FOR SHARE), \
+    const POSTGRES: Sql = Sql::same(concat!(
+        "WITH folded AS (SELECT m.seq AS upto FROM marks m WHERE m.name = 'folded' FOR SHARE), \
               there AS (SELECT j.id FROM journal j, folded WHERE j.id = $1 AND j.kind < 20 FOR UPDATE OF j), \
-              head AS (UPDATE journal_head SET seq = seq + 1 FROM there WHERE journal_head.id = 1 RETURNING seq), \
-              gone AS (DELETE FROM journal j USING head, folded WHERE j.id = $1 \
-                       RETURNING j.seq, j.endpoint, j.body_bytes, j.seq <= folded.upto AS counted), \
+              head AS (UPDATE journal_head h SET seq = h.seq + 1 FROM there WHERE h.id = 1 RETURNING h.seq), \
+              gone AS (DELETE FROM journal j USING folded, head WHERE j.id = $1 \
+                       RETURNING j.seq, j.endpoint, ",
+        kept_bytes!(),
+        " AS bytes, j.seq <= folded.upto AS counted), \
               parts AS (DELETE FROM body_parts p USING gone WHERE p.id = $1), \
               unanswered AS (DELETE FROM answers a USING gone WHERE a.seq = gone.seq), \
               less AS (INSERT INTO endpoint_totals \
                          (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
-                       SELECT endpoint, -1, -body_bytes, NULL, 0, 0, 0 FROM gone WHERE counted \
+                       SELECT endpoint, -1, -bytes, NULL, 0, 0, 0 FROM gone WHERE counted \
                        ON CONFLICT (endpoint) DO UPDATE SET \
                          captures = endpoint_totals.captures + excluded.captures, \
                          bytes = endpoint_totals.bytes + excluded.bytes \
@@ -38,15 +41,16 @@ pub async fn remove_one(
               put AS (INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
                       SELECT head.seq, 20, $2, $3, $4, $5 FROM head) \
          SELECT seq FROM head",
-    );
+    ));
     const GONE: Sql = Sql::same("SELECT seq FROM journal WHERE id = $1 AND kind < 20");
-    const LESS: Sql = Sql::same(
-        "UPDATE endpoint_totals SET captures = captures - 1, \
-           bytes = bytes - (SELECT body_bytes FROM journal WHERE id = $1) \
+    const LESS: Sql = Sql::same(concat!(
+        "UPDATE endpoint_totals SET captures = captures - 1, bytes = bytes - (SELECT ",
+        kept_bytes!(),
+        " FROM journal j WHERE j.id = $1) \
          WHERE endpoint = (SELECT endpoint FROM journal WHERE id = $1 AND kind < 20 \
                              AND seq <= (SELECT seq FROM marks WHERE name = 'folded') \
                              AND seq > endpoint_totals.floor_seq)",
-    );
+    ));
     const PUT: Sql = Sql::same(
         "INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
          SELECT h.seq + 1, 20, $2, $3, $4, $5 FROM journal_head h \
@@ -95,8 +99,8 @@ pub async fn remove_all(
     now_us: i64,
 ) -> Result<Entry, DatabaseError> {
     const POSTGRES: Sql = Sql::same(
-        "WITH folded AS (SELECT seq AS upto FROM marks WHERE name = 'folded' FOR SHARE), \
-              head AS (UPDATE journal_head SET seq = seq + 1 FROM folded WHERE id = 1 RETURNING seq), \
+        "WITH folded AS (SELECT 1 FROM marks m WHERE m.name = 'folded' FOR SHARE), \
+              head AS (UPDATE journal_head h SET seq = h.seq + 1 FROM folded WHERE h.id = 1 RETURNING h.seq), \
               raised AS (INSERT INTO endpoint_totals \
                            (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
                          SELECT $3, 0, 0, NULL, head.seq, 0, 0 FROM head \

@@ -4,6 +4,14 @@ use crate::database::columns;
 use crate::database::{Database, DatabaseError, Sql, Value};
 use crate::model::EndpointCode;
 
+/// What a capture counts for, in bytes: its target, headers and body.
+macro_rules! kept_bytes {
+    () => {
+        "(j.body_bytes + length(j.headers) + length(j.target))"
+    };
+}
+pub(super) use kept_bytes;
+
 /// An endpoint as the listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Totals {
@@ -30,9 +38,11 @@ pub async fn folded(database: &dyn Database) -> Result<i64, DatabaseError> {
 /// Folds the entries up to `upto` into the totals. Captures that were removed before are not counted.
 /// Safe to run on two nodes at once: the range begins where the mark stands when the lock is had.
 pub async fn fold(database: &dyn Database, upto: i64) -> Result<(), DatabaseError> {
-    const FOLD: Sql = Sql::same(
+    const FOLD: Sql = Sql::same(concat!(
         "INSERT INTO endpoint_totals (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
-         SELECT j.endpoint, count(*), CAST(sum(j.body_bytes) AS BIGINT), max(j.received_us), 0, 0, 0 \
+         SELECT j.endpoint, count(*), CAST(sum",
+        kept_bytes!(),
+        " AS BIGINT), max(j.received_us), 0, 0, 0 \
          FROM journal j LEFT JOIN endpoint_totals t USING (endpoint) \
          WHERE j.seq > (SELECT seq FROM marks WHERE name = 'folded') AND j.seq <= $1 AND j.kind < 20 \
            AND j.seq > COALESCE(t.floor_seq, 0) \
@@ -41,7 +51,7 @@ pub async fn fold(database: &dyn Database, upto: i64) -> Result<(), DatabaseErro
            bytes = endpoint_totals.bytes + excluded.bytes, \
            last_us = CASE WHEN endpoint_totals.last_us > excluded.last_us THEN endpoint_totals.last_us \
                           ELSE excluded.last_us END",
-    );
+    ));
     const MARK: Sql = Sql::same("UPDATE marks SET seq = $1 WHERE name = 'folded' AND seq < $1");
     let statements =
         [(&LOCK_FOLDED, vec![]), (&FOLD, vec![Value::Int(upto)]), (&MARK, vec![Value::Int(upto)])];
@@ -56,9 +66,9 @@ pub async fn list(
 ) -> Result<Vec<Totals>, DatabaseError> {
     const SQL: Sql = Sql::same(
         "SELECT code, captures, bytes, last_us FROM ( \
-           SELECT endpoint AS code, captures, bytes, last_us FROM endpoint_totals \
-           UNION ALL SELECT code, 0, 0, NULL FROM endpoints \
-             WHERE NOT EXISTS (SELECT 1 FROM endpoint_totals t WHERE t.endpoint = endpoints.code) \
+           SELECT endpoint AS code, captures, bytes, last_us FROM endpoint_totals WHERE last_us IS NOT NULL \
+           UNION ALL SELECT code, 0, 0, NULL FROM endpoints WHERE NOT EXISTS \
+             (SELECT 1 FROM endpoint_totals t WHERE t.endpoint = endpoints.code AND t.last_us IS NOT NULL) \
          ) AS listed WHERE code > $1 ORDER BY code LIMIT $2",
     );
     let values = [Value::Text(behind.unwrap_or_default().to_owned()), Value::Int(limit.into())];
@@ -75,27 +85,18 @@ pub async fn list(
         .collect()
 }
 
-/// Endpoints and bytes that are kept in all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sums {
-    pub endpoints: i64,
-    pub captures: i64,
-    pub bytes: i64,
-}
-
-pub async fn sums(database: &dyn Database) -> Result<Sums, DatabaseError> {
-    const SQL: Sql = Sql::same(
-        "SELECT count(*), CAST(COALESCE(sum(captures), 0) AS BIGINT), CAST(COALESCE(sum(bytes), 0) AS BIGINT) \
-         FROM endpoint_totals",
-    );
+/// Bytes that are kept in all.
+pub async fn bytes(database: &dyn Database) -> Result<u64, DatabaseError> {
+    const SQL: Sql = Sql::same("SELECT CAST(COALESCE(sum(bytes), 0) AS BIGINT) FROM endpoint_totals");
     let rows = database.query(&SQL, &[]).await?;
-    let Some(row) = rows.first() else { return Ok(Sums::default()) };
-    Ok(Sums { endpoints: row.int(0)?, captures: row.int(1)?, bytes: row.int(2)? })
+    let bytes = rows.first().map_or(Ok(0), |row| row.int(0))?;
+    Ok(u64::try_from(bytes).unwrap_or_default())
 }
 
-/// The codes of endpoints that have caught something, at most so many.
+/// The codes of endpoints that hold captures, at most so many.
 pub async fn codes(database: &dyn Database, limit: u64) -> Result<Vec<EndpointCode>, DatabaseError> {
-    const SQL: Sql = Sql::same("SELECT endpoint FROM endpoint_totals ORDER BY endpoint LIMIT $1");
+    const SQL: Sql =
+        Sql::same("SELECT endpoint FROM endpoint_totals WHERE captures > 0 ORDER BY endpoint LIMIT $1");
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = database.query(&SQL, &[Value::Int(limit)]).await?;
     rows.iter().map(|row| columns::endpoint(row.text(0)?)).collect()

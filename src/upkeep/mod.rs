@@ -52,35 +52,41 @@ impl Upkeep {
     pub async fn run(self) {
         let mut since_retention = self.options.interval;
         loop {
-            tokio::select! {
-                () = tokio::time::sleep(FOLD_PAUSE) => {}
-                () = self.shutdown.stopped() => return,
-            }
-            since_retention += FOLD_PAUSE;
             let due = since_retention >= self.options.interval;
             if due {
                 since_retention = Duration::ZERO;
             }
-            if let Err(error) = self.step(due).await {
+            let more = self.step(due).await.unwrap_or_else(|error| {
                 tracing::debug!(error = &error as &dyn std::error::Error, "upkeep failed; it is tried again");
+                false
+            });
+            // Where much is to go, step follows step, and each folds too and renews the lease.
+            let pause = if more { STEP_PAUSE } else { FOLD_PAUSE };
+            since_retention = if more { self.options.interval } else { since_retention + FOLD_PAUSE };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.shutdown.stopped() => return,
             }
         }
     }
 
-    async fn step(&self, retention_is_due: bool) -> Result<(), DatabaseError> {
+    /// One step; whether retention has more to do at once.
+    async fn step(&self, retention_is_due: bool) -> Result<bool, DatabaseError> {
         let now_us = self.clock.now_us();
         let until_us = now_us + i64::try_from(LEASE.as_micros()).unwrap_or(i64::MAX);
         let holder = self.node.to_string();
         if !storage::leases::claim(self.database.as_ref(), "upkeep", &holder, now_us, until_us).await? {
-            return Ok(());
+            return Ok(false);
         }
         self.fold().await?;
-        if retention_is_due {
-            self.trim().await?;
-            self.purge().await?;
+        if !retention_is_due {
+            return Ok(false);
+        }
+        let more = self.trim().await? | self.purge().await?;
+        if !more {
             self.sweep().await?;
         }
-        Ok(())
+        Ok(more)
     }
 
     async fn fold(&self) -> Result<(), DatabaseError> {
@@ -93,68 +99,53 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Raises the floors under what is too old or too much.
-    pub async fn trim(&self) -> Result<(), DatabaseError> {
+    /// Raises the floors under some of what is too old or too much; whether there was any.
+    async fn trim(&self) -> Result<bool, DatabaseError> {
         let UpkeepOptions { age_s_max, captures_per_endpoint_max, bytes_max, step_captures, .. } =
             self.options;
         let database = self.database.as_ref();
-        let mut more = true;
-        while more && !self.shutdown.is_stopped() {
-            let mut floors = Vec::new();
-            if age_s_max > 0 {
-                let age_us = i64::try_from(age_s_max.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
-                let before_us = self.clock.now_us().saturating_sub(age_us);
-                floors.extend(storage::retention::past_age(database, before_us, step_captures).await?);
-            }
-            if captures_per_endpoint_max > 0 {
-                let step = storage::retention::past_count(database, captures_per_endpoint_max, step_captures);
-                floors.extend(step.await?);
-            }
-            if bytes_max > 0 {
-                let kept = storage::totals::sums(database).await?.bytes;
-                if u64::try_from(kept).unwrap_or_default() > bytes_max {
-                    // A few at a time, so that no more goes than must.
-                    floors.extend(storage::retention::oldest(database, step_captures.min(50)).await?);
-                }
-            }
-            more = !floors.is_empty();
-            if more {
-                storage::retention::raise(database, &floors).await?;
-                tokio::time::sleep(STEP_PAUSE).await;
-            }
-        }
+        let mut floors = Vec::new();
         if age_s_max > 0 {
             let age_us = i64::try_from(age_s_max.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
             let before_us = self.clock.now_us().saturating_sub(age_us);
+            floors.extend(storage::retention::past_age(database, before_us, step_captures).await?);
             storage::retention::purge_notices(database, before_us, step_captures).await?;
         }
-        Ok(())
-    }
-
-    /// Deletes what lies under the floors.
-    pub async fn purge(&self) -> Result<(), DatabaseError> {
-        let step = self.options.step_captures;
-        for floor in storage::retention::unpurged(self.database.as_ref()).await? {
-            loop {
-                let gone = storage::retention::purge(self.database.as_ref(), &floor, step).await?;
-                self.metrics.trimmed.inc_by(gone);
-                if gone < u64::from(step) || self.shutdown.is_stopped() {
-                    break;
-                }
-                tokio::time::sleep(STEP_PAUSE).await;
+        if captures_per_endpoint_max > 0 {
+            let step = storage::retention::past_count(database, captures_per_endpoint_max, step_captures);
+            floors.extend(step.await?);
+        }
+        if bytes_max > 0 {
+            let kept = storage::totals::bytes(database).await?;
+            let excess = kept.saturating_sub(bytes_max);
+            if excess > 0 {
+                floors.extend(storage::retention::oldest(database, excess, step_captures).await?);
             }
         }
-        Ok(())
+        if !floors.is_empty() {
+            storage::retention::raise(database, &floors).await?;
+        }
+        Ok(!floors.is_empty())
     }
 
-    /// Removes old parts of bodies whose entry never came.
+    /// Deletes some of what lies under the floors; whether there is more.
+    async fn purge(&self) -> Result<bool, DatabaseError> {
+        let step = self.options.step_captures;
+        let floors = storage::retention::unpurged(self.database.as_ref()).await?;
+        let mut more = false;
+        for floor in &floors {
+            let gone = storage::retention::purge(self.database.as_ref(), floor, step).await?;
+            self.metrics.trimmed.inc_by(gone);
+            more |= gone == u64::from(step);
+        }
+        Ok(more)
+    }
+
+    /// Removes what belongs to no entry: old parts of bodies, and answers to what was removed meanwhile.
     async fn sweep(&self) -> Result<(), DatabaseError> {
         let until_us = self.clock.now_us() - ORPHAN_AGE_US;
-        let from_us = storage::bodies::swept(self.database.as_ref()).await?;
-        if from_us < until_us {
-            let swept = storage::bodies::sweep(self.database.as_ref(), from_us, until_us).await?;
-            self.metrics.orphans_swept.inc_by(swept);
-        }
-        Ok(())
+        let swept = storage::bodies::sweep(self.database.as_ref(), until_us).await?;
+        self.metrics.orphans_swept.inc_by(swept);
+        storage::answers::sweep(self.database.as_ref()).await
     }
 }

@@ -10,10 +10,15 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod capture;
+mod cluster;
 mod conformance;
+mod faults;
 mod harness;
 mod selftest;
+mod shim;
 mod tidy;
+mod tls;
 
 fn main() -> ExitCode {
     if selftest::guard::is_to_hold() {
@@ -25,5 +30,17 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    [tidy::trials(), selftest::trials(), conformance::trials()].into_iter().flatten().collect()
+    [
+        tidy::trials(),
+        selftest::trials(),
+        conformance::trials(),
+        tls::trials(),
+        cluster::trials(),
+        faults::trials(),
+        shim::trials(),
+        capture::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -51,17 +51,16 @@ impl JournalConnection {
         Self { connector, timeout, open: None }
     }
 
-    /// See [`Database::append`](crate::database::Database::append). A connection that failed, or was too
-    /// slow, is dropped; the next call makes a new one.
+    /// See [`Database::append`](crate::database::Database::append). A connection that failed, was too
+    /// slow, or whose caller has gone in the middle, is dropped; the next call makes a new one.
     pub async fn append(&mut self, batch: &JournalBatch<'_>) -> Result<Appended, DatabaseError> {
-        let timeout = self.timeout;
-        let open = self.open().await?;
-        let result = match tokio::time::timeout(timeout, insert(open, batch)).await {
+        let open = self.take().await?;
+        let result = match tokio::time::timeout(self.timeout, insert(&open, batch)).await {
             Ok(result) => result.map_err(classify),
-            Err(_) => Err(DatabaseError::timed_out("an append", timeout)),
+            Err(_) => Err(DatabaseError::timed_out("an append", self.timeout)),
         };
-        if matches!(result, Err(DatabaseError::Unavailable(_) | DatabaseError::Other(_))) {
-            self.open = None;
+        if !matches!(result, Err(DatabaseError::Unavailable(_) | DatabaseError::Other(_))) {
+            self.open = Some(open);
         }
         result
     }
@@ -69,8 +68,9 @@ impl JournalConnection {
     pub async fn durability(&mut self) -> Result<String, DatabaseError> {
         const SETTINGS: &str = "SELECT 'fsync=' || current_setting('fsync') || ' synchronous_commit=' || \
                                 current_setting('synchronous_commit')";
-        let open = self.open().await?;
+        let open = self.take().await?;
         let row = open.client.query_one(SETTINGS, &[]).await.map_err(classify)?;
+        self.open = Some(open);
         row.try_get(0).map_err(classify)
     }
 
@@ -78,18 +78,16 @@ impl JournalConnection {
         self.open = None;
     }
 
-    async fn open(&mut self) -> Result<&Open, DatabaseError> {
-        if self.open.as_ref().is_some_and(|open| open.client.is_closed()) {
-            self.open = None;
+    /// Takes the connection out, so that it is put back only where it is known to be sound.
+    async fn take(&mut self) -> Result<Open, DatabaseError> {
+        if let Some(open) = self.open.take().filter(|open| !open.client.is_closed()) {
+            return Ok(open);
         }
-        if self.open.is_none() {
-            let (client, connection) = self.connector.connect(self.timeout).await?;
-            // A server set to lose commits is put right for this connection.
-            client.batch_execute("SET synchronous_commit = on").await.map_err(classify)?;
-            let append = client.prepare(APPEND).await.map_err(classify)?;
-            self.open = Some(Open { client, append, connection });
-        }
-        Ok(self.open.as_ref().expect("it was opened above"))
+        let (client, connection) = self.connector.connect(self.timeout).await?;
+        // A server set to lose commits is put right for this connection.
+        client.batch_execute("SET synchronous_commit = on").await.map_err(classify)?;
+        let append = client.prepare(APPEND).await.map_err(classify)?;
+        Ok(Open { client, append, connection })
     }
 }
 

@@ -21,6 +21,7 @@ pub fn classify(error: rusqlite::Error) -> DatabaseError {
             | ErrorCode::SystemIoFailure
             | ErrorCode::OutOfMemory
             | ErrorCode::CannotOpen
+            | ErrorCode::OperationInterrupted
             | ErrorCode::ReadOnly,
             _,
         )) => DatabaseError::Unavailable(error.into()),

@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
@@ -24,6 +24,9 @@ use writer::Job;
 
 /// Writes that wait for the thread. Each waiter holds its own statement, so this is small.
 const WRITE_QUEUE: usize = 64;
+
+/// Steps of SQLite's virtual machine between two looks at the time.
+const STEPS: i32 = 20_000;
 
 /// Where an SQLite database is, and how it is used.
 #[derive(Debug, Clone)]
@@ -45,7 +48,7 @@ pub struct SqliteDatabase {
 
 struct Readers {
     idle: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     max: usize,
 }
 
@@ -68,7 +71,7 @@ impl SqliteDatabase {
         Ok(Self {
             readers: Arc::new(Readers {
                 idle: Mutex::default(),
-                permits: Semaphore::new(options.readers_max),
+                permits: Arc::new(Semaphore::new(options.readers_max)),
                 max: options.readers_max,
             }),
             options,
@@ -109,17 +112,19 @@ impl Database for SqliteDatabase {
 
     async fn query(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
         let limit = self.options.statement_timeout;
-        let permit = tokio::time::timeout(limit, self.readers.permits.acquire())
+        let permit = tokio::time::timeout(limit, self.readers.permits.clone().acquire_owned())
             .await
             .map_err(|_| DatabaseError::timed_out("waiting for a connection", limit))?
             .map_err(|error| DatabaseError::Unavailable(error.into()))?;
         let readers = self.readers.clone();
         let (path, text, values) = (self.options.path.clone(), sql.sqlite, values.to_vec());
-        let rows = tokio::task::spawn_blocking(move || readers.query(&path, text, &values))
-            .await
-            .map_err(|error| DatabaseError::Other(error.into()))?;
-        drop(permit);
-        rows
+        tokio::task::spawn_blocking(move || {
+            // The permit goes with the work: a caller that has gone does not end it.
+            let _permit = permit;
+            readers.query(&path, limit, text, &values)
+        })
+        .await
+        .map_err(|error| DatabaseError::Other(error.into()))?
     }
 
     async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError> {
@@ -160,12 +165,21 @@ impl Database for SqliteDatabase {
 }
 
 impl Readers {
-    fn query(&self, path: &Path, text: &str, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+    fn query(
+        &self,
+        path: &Path,
+        limit: Duration,
+        text: &str,
+        values: &[Value],
+    ) -> Result<Vec<Row>, DatabaseError> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match idle {
+        let mut connection = match idle {
             Some(connection) => connection,
             None => open_reader(path)?,
         };
+        // SQLite has no limit of time of its own: it asks every so many steps whether to go on.
+        let deadline = Instant::now() + limit;
+        connection.progress_handler(STEPS, Some(move || Instant::now() > deadline)).map_err(classify)?;
         let rows = rows(&connection, text, values);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         rows

@@ -32,8 +32,11 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
         .one("cursor")
         .map(|token| Cursor::parse(token).map_err(|error| Problem::because(Kind::InvalidCursor, error)))
         .transpose()?;
-    if cursor.is_some_and(|cursor| cursor.epoch != state.hub.epoch()) {
-        return Err(Problem::because(Kind::InvalidCursor, "it is of another journal"));
+    if let Some(cursor) = cursor {
+        let id = storage::journal::find_id(state.database.as_ref(), cursor.seq).await?;
+        if cursor.epoch != state.hub.epoch() || id.is_some_and(|id| !cursor.fits(id)) {
+            return Err(Problem::because(Kind::InvalidCursor, "it is of another journal"));
+        }
     }
     let listing = Listing {
         endpoint: query.parsed("endpoint", EndpointCode::parse)?,

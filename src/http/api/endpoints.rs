@@ -1,7 +1,7 @@
 //! Endpoints: list with totals, declare, withdraw, remove all captures.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::json;
+use serde::Serialize;
 
 use super::query::Query;
 use crate::http::capture::id_at;
@@ -12,6 +12,27 @@ use crate::model::time::rfc3339;
 use crate::storage;
 use crate::storage::endpoints::Wanted;
 
+#[derive(Serialize)]
+struct Page {
+    endpoints: Vec<Listed>,
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    code: String,
+    url: String,
+    captures: i64,
+    bytes: i64,
+    last_capture: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Declared<'a> {
+    code: &'a str,
+    url: String,
+}
+
 /// A page of endpoints by code: `{"endpoints":[...],"next":"<code>"}`. Totals follow captures within a
 /// second or so.
 pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
@@ -19,32 +40,30 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
     let limit = query.limit(state.settings.api.page_default, state.settings.api.page_max)?;
     let totals = storage::totals::list(state.database.as_ref(), query.one("cursor"), limit).await?;
     let next = totals.last().filter(|_| totals.len() == limit as usize).map(|t| t.endpoint.to_string());
-    let endpoints: Vec<_> = totals
+    let endpoints = totals
         .iter()
-        .map(|totals| {
-            json!({
-                "code": totals.endpoint.as_str(),
-                "captures": totals.captures,
-                "bytes": totals.bytes,
-                "last_capture": totals.last_us.map(rfc3339),
-                "url": capture_url(&state, &totals.endpoint),
-            })
+        .map(|totals| Listed {
+            code: totals.endpoint.to_string(),
+            url: state.capture_url(&totals.endpoint),
+            captures: totals.captures,
+            bytes: totals.bytes,
+            last_capture: totals.last_us.map(rfc3339),
         })
         .collect();
-    Ok(HttpResponse::Ok().json(json!({"endpoints": endpoints, "next": next})))
+    Ok(HttpResponse::Ok().json(Page { endpoints, next }))
 }
 
 /// Declares an endpoint, so that it catches requests where `capture.auto_create` is off. Idempotent.
-pub async fn declare(code: web::Path<String>, state: web::Data<State>) -> Result<HttpResponse, Problem> {
-    let code = parse(&code)?;
+pub async fn declare(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    let code = code_of(&request)?;
     let changed = change(&state, &code, Wanted::Declared).await?;
     let mut response = if changed { HttpResponse::Created() } else { HttpResponse::Ok() };
-    Ok(response.json(json!({"code": code.as_str(), "url": capture_url(&state, &code)})))
+    Ok(response.json(Declared { code: code.as_str(), url: state.capture_url(&code) }))
 }
 
 /// Withdraws a declared endpoint. What it caught stays.
-pub async fn withdraw(code: web::Path<String>, state: web::Data<State>) -> Result<HttpResponse, Problem> {
-    if change(&state, &parse(&code)?, Wanted::Withdrawn).await? {
+pub async fn withdraw(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    if change(&state, &code_of(&request)?, Wanted::Withdrawn).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::because(Kind::UnknownEndpoint, "it was not declared"))
@@ -52,11 +71,8 @@ pub async fn withdraw(code: web::Path<String>, state: web::Data<State>) -> Resul
 }
 
 /// Removes every capture of an endpoint that was kept before.
-pub async fn remove_captures(
-    code: web::Path<String>,
-    state: web::Data<State>,
-) -> Result<HttpResponse, Problem> {
-    let code = parse(&code)?;
+pub async fn remove_captures(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    let code = code_of(&request)?;
     let now_us = state.clock.now_us();
     let entry = storage::removals::remove_all(state.database.as_ref(), &code, id_at(now_us), now_us).await?;
     state.announce(entry);
@@ -74,12 +90,8 @@ async fn change(state: &State, code: &EndpointCode, wanted: Wanted) -> Result<bo
     Ok(changed)
 }
 
-/// actix has decoded the segment already.
-fn parse(code: &str) -> Result<EndpointCode, Problem> {
-    EndpointCode::parse(code).map_err(|error| Problem::because(Kind::InvalidEndpointCode, error))
-}
-
-fn capture_url(state: &State, code: &EndpointCode) -> String {
-    let base = state.settings.public_url(state.settings.server.listen);
-    format!("{base}/{}/{}", state.settings.capture.prefix, code.to_segment())
+/// The code in `/api/endpoints/{code}`, from the raw path: actix would replace what is not UTF-8.
+fn code_of(request: &HttpRequest) -> Result<EndpointCode, Problem> {
+    let segment = request.uri().path().split('/').nth(3).unwrap_or_default();
+    EndpointCode::from_segment(segment).map_err(|error| Problem::because(Kind::InvalidEndpointCode, error))
 }

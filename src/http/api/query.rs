@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use url::form_urlencoded;
+use percent_encoding::percent_decode_str;
 
 use crate::http::problem::{Kind, Problem};
 use crate::model::limits::FILTER_TERMS_MAX;
@@ -19,13 +19,15 @@ impl Query {
     /// Where one is not among the known, or stands more often than it may.
     pub fn parse(query: &str, once: &[&str], repeatable: &[&str]) -> Result<Self, Problem> {
         let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if !once.contains(&name.as_ref()) && !repeatable.contains(&name.as_ref()) {
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = (decoded(name)?, decoded(value)?);
+            if !once.contains(&name.as_str()) && !repeatable.contains(&name.as_str()) {
                 let known = [once, repeatable].concat().join("`, `");
                 let problem = format!("`{name}` is not known; there are `{known}`");
                 return Err(Problem::because(Kind::InvalidParameter, problem));
             }
-            found.entry(name.into_owned()).or_default().push(value.into_owned());
+            found.entry(name).or_default().push(value);
         }
         for (name, values) in &found {
             let most = if once.contains(&name.as_str()) { 1 } else { FILTER_TERMS_MAX };
@@ -69,6 +71,13 @@ impl Query {
         })?;
         Ok(limit.unwrap_or(default))
     }
+}
+
+/// As HTML forms encode it; what is not UTF-8 is refused, not replaced.
+fn decoded(text: &str) -> Result<String, Problem> {
+    let text = text.replace('+', " ");
+    let decoded = percent_decode_str(&text).decode_utf8().map(|decoded| decoded.into_owned());
+    decoded.map_err(|_| Problem::because(Kind::InvalidParameter, "the query is not UTF-8"))
 }
 
 pub fn invalid(name: &str, error: impl std::fmt::Display) -> Problem {

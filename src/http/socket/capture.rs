@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use actix_http::ws::OpCode;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -22,15 +22,14 @@ use crate::model::{CaptureKind, HeaderBlock, ReplyChoice, ReplySource, WebSocket
 /// Frames that wait to be sent on one socket.
 const SEND_QUEUE: usize = 16;
 
-/// Accepts the upgrade, once the open is durable.
+/// Accepts the upgrade with the answer to its handshake, once the open is durable.
 pub async fn open(
-    request: &HttpRequest,
+    mut response: HttpResponseBuilder,
     payload: web::Payload,
     state: &web::Data<State>,
     mut head: RequestHead,
     started: Instant,
 ) -> Result<HttpResponse, Problem> {
-    let mut response = super::handshake(request)?;
     let permit = state.sockets.clone().try_acquire_owned().map_err(|_| {
         state.metrics.count(Outcome::SocketsFull);
         Problem::because(Kind::Overloaded, "too many capture sockets are open")
@@ -107,14 +106,13 @@ impl CaptureSocket {
         let state = self.state.clone();
         let settings = &state.settings.capture.websocket;
         let mut received = 0;
-        let mut heard = Instant::now();
         let pause = (settings.idle_timeout() / 3).max(Duration::from_millis(1));
         let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
         loop {
             let incoming = tokio::select! {
                 incoming = self.messages.next() => incoming,
                 _ = ping.tick() => {
-                    if heard.elapsed() >= settings.idle_timeout() {
+                    if self.messages.silent_for() >= settings.idle_timeout() {
                         return Farewell::ours(close_code::GOING_AWAY, "idle for too long");
                     }
                     self.send(frames::frame(OpCode::Ping, b"")).await;
@@ -125,7 +123,6 @@ impl CaptureSocket {
                     return Farewell::ours(close_code::SERVICE_RESTART, "the node is stopping");
                 }
             };
-            heard = Instant::now();
             let (kind, opcode, payload) = match incoming {
                 Ok(Incoming::Text(payload)) => (CaptureKind::WebSocketText, OpCode::Text, payload),
                 Ok(Incoming::Binary(payload)) => (CaptureKind::WebSocketBinary, OpCode::Binary, payload),
@@ -142,13 +139,19 @@ impl CaptureSocket {
                     let frame = Some(frames::close(Some((code, ""))));
                     return Farewell { code, reason, frame };
                 }
-                Err(Fault::Broken(code, reason)) => return Farewell::ours(code, reason),
+                Err(Fault::Broken(code, reason)) => {
+                    if code == close_code::TOO_BIG {
+                        state.metrics.count(Outcome::MessageTooLarge);
+                    }
+                    return Farewell::ours(code, reason);
+                }
                 Err(Fault::Gone) => {
                     return Farewell { code: close_code::ABNORMAL, reason: String::new(), frame: None };
                 }
             };
             received += 1;
             if settings.messages_max > 0 && received > settings.messages_max {
+                state.metrics.count(Outcome::TooManyMessages);
                 return Farewell::ours(close_code::POLICY, "too many messages");
             }
             let reply = if settings.echo {

@@ -1,5 +1,7 @@
 //! Messages that are received: frames put together, checked as RFC 6455 asks, and bounded.
 
+use std::time::{Duration, Instant};
+
 use actix_http::ws::{OpCode, Parser, ProtocolError};
 use actix_web::web;
 use bytes::{Bytes, BytesMut};
@@ -9,6 +11,7 @@ use futures_util::StreamExt as _;
 pub mod close_code {
     pub const GOING_AWAY: u16 = 1001;
     pub const PROTOCOL: u16 = 1002;
+    pub const UNSUPPORTED: u16 = 1003;
     pub const NONE_RECEIVED: u16 = 1005;
     pub const ABNORMAL: u16 = 1006;
     pub const INVALID_DATA: u16 = 1007;
@@ -48,11 +51,25 @@ pub struct Messages {
     open: Option<(OpCode, BytesMut)>,
     message_bytes_max: usize,
     ended: bool,
+    /// When the peer was last heard of.
+    heard: Instant,
 }
 
 impl Messages {
     pub fn new(payload: web::Payload, message_bytes_max: usize) -> Self {
-        Self { payload, buffer: BytesMut::new(), open: None, message_bytes_max, ended: false }
+        Self {
+            payload,
+            buffer: BytesMut::new(),
+            open: None,
+            message_bytes_max,
+            ended: false,
+            heard: Instant::now(),
+        }
+    }
+
+    /// How long the peer has been silent.
+    pub fn silent_for(&self) -> Duration {
+        self.heard.elapsed()
     }
 
     /// The next message or control frame. Safe to cancel.
@@ -65,7 +82,10 @@ impl Messages {
                 return Err(Fault::Gone);
             }
             match self.payload.next().await {
-                Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
+                Some(Ok(bytes)) => {
+                    self.heard = Instant::now();
+                    self.buffer.extend_from_slice(&bytes);
+                }
                 Some(Err(_)) | None => self.ended = true,
             }
         }

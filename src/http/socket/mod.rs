@@ -3,6 +3,7 @@
 pub mod capture;
 mod frames;
 mod messages;
+mod notice;
 pub mod stream;
 mod stream_body;
 

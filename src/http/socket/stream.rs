@@ -43,9 +43,7 @@ pub async fn stream(
         Problem::because(Kind::Overloaded, "too many subscribers are connected")
             .retry_after(state.settings.journal.retry_after_s)
     })?;
-    let subscriber = Subscriber::new(state.hub.clone(), filter, form, since)
-        .await
-        .map_err(|crate::feed::SubscribeError::Database(error)| Problem::from(error))?;
+    let subscriber = Subscriber::new(state.hub.clone(), filter, form, since).await?;
     match framing {
         Framing::WebSocket => {}
         Framing::Sse => drop(response.content_type("text/event-stream")),
@@ -58,7 +56,7 @@ pub async fn stream(
     }
     let messages = upgrade.then(|| Messages::new(payload, CLIENT_MESSAGE_BYTES_MAX));
     let body = StreamBody::new(state.into_inner(), subscriber, framing, messages, permit);
-    Ok(response.streaming(stream::unfold(body, StreamBody::next)))
+    Ok(response.streaming(stream::unfold(Box::new(body), StreamBody::next)))
 }
 
 /// Patterns and methods as a filter, within their limits.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use actix_http::ws::OpCode;
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::frames;
 use super::messages::{Fault, Incoming, Messages, close_code};
+use super::notice::Notice;
 use super::stream::filter;
 use crate::database::DatabaseError;
 use crate::feed::{Item, LargeEvent, Subscriber};
@@ -104,12 +104,12 @@ impl StreamBody {
             ended: false,
             _permit: permit,
         };
-        body.say(&json!({"type": "ready", "cursor": cursor.to_string()}), Some(cursor));
+        body.say(&Notice::Ready { cursor });
         body
     }
 
     /// The next piece; None ends the answer.
-    pub async fn next(mut self) -> Option<(Result<Bytes, DatabaseError>, Self)> {
+    pub async fn next(mut self: Box<Self>) -> Option<(Result<Bytes, DatabaseError>, Box<Self>)> {
         loop {
             match self.queue.pop_front() {
                 Some(Out::Bytes(bytes)) => return Some((Ok(bytes), self)),
@@ -132,7 +132,7 @@ impl StreamBody {
                     Happened::HeartbeatDue => {
                         self.heartbeat = Instant::now() + self.state.settings.stream.heartbeat();
                         let cursor = self.subscriber.cursor();
-                        self.say(&json!({"type": "heartbeat", "cursor": cursor.to_string()}), Some(cursor));
+                        self.say(&Notice::Heartbeat { cursor });
                     }
                     Happened::Stopping => self.stop().await,
                 },
@@ -182,14 +182,8 @@ impl StreamBody {
                         }
                     }
                 }
-                Item::Truncated { cursor, endpoints } => {
-                    let message =
-                        json!({"type": "truncated", "cursor": cursor.to_string(), "endpoints": endpoints});
-                    self.say(&message, Some(cursor));
-                }
-                Item::Reset { cursor } => {
-                    self.say(&json!({"type": "reset", "cursor": cursor.to_string()}), Some(cursor));
-                }
+                Item::Truncated { cursor, endpoints } => self.say(&Notice::Truncated { cursor, endpoints }),
+                Item::Reset { cursor } => self.say(&Notice::Reset { cursor }),
             }
         }
     }
@@ -231,15 +225,15 @@ impl StreamBody {
     }
 
     /// Queues a message that is not an event.
-    fn say(&mut self, message: &Value, cursor: Option<Cursor>) {
-        let text = message.to_string();
+    fn say(&mut self, notice: &Notice) {
+        let text = notice.json();
         match self.framing {
             Framing::WebSocket => self.push(frames::frame(OpCode::Text, text.as_bytes())),
             Framing::Lines => self.push((text + "\n").into()),
             Framing::Sse => {
                 let mut event = String::with_capacity(text.len() + 64);
-                if let Some(cursor) = cursor {
-                    write!(event, "id: {cursor}\n").expect("writing to a String cannot fail");
+                if let Some(cursor) = notice.cursor() {
+                    writeln!(event, "id: {cursor}").expect("writing to a String cannot fail");
                 }
                 write!(event, "data: {text}\n\n").expect("writing to a String cannot fail");
                 self.push(event.into());
@@ -250,7 +244,7 @@ impl StreamBody {
     fn receive(&mut self, received: Result<Incoming, Fault>) {
         match received {
             Ok(Incoming::Text(text)) => self.obey(&text),
-            Ok(Incoming::Binary(_)) => self.close(close_code::PROTOCOL + 1, "only text is understood"),
+            Ok(Incoming::Binary(_)) => self.close(close_code::UNSUPPORTED, "only text is understood"),
             Ok(Incoming::Ping(payload)) => self.push(frames::frame(OpCode::Pong, &payload)),
             Ok(Incoming::Pong) => {}
             Ok(Incoming::Close(None)) => {
@@ -279,10 +273,10 @@ impl StreamBody {
             Err(error) => Err(error.to_string()),
         };
         let cursor = self.subscriber.cursor();
-        match changed {
-            Ok(()) => self.say(&json!({"type": "subscribed", "cursor": cursor.to_string()}), None),
-            Err(detail) => self.say(&json!({"type": "error", "detail": detail}), None),
-        }
+        self.say(&match changed {
+            Ok(()) => Notice::Subscribed { cursor },
+            Err(detail) => Notice::Error { detail },
+        });
     }
 
     fn close(&mut self, code: u16, reason: &str) {
@@ -298,8 +292,7 @@ impl StreamBody {
         if self.framing == Framing::Sse {
             self.push(format!("retry: {reconnect_ms}\n\n").into());
         }
-        let message = json!({"type": "closing", "cursor": cursor.to_string(), "reconnect_ms": reconnect_ms});
-        self.say(&message, Some(cursor));
+        self.say(&Notice::Closing { cursor, reconnect_ms });
         if self.framing == Framing::WebSocket {
             self.close(close_code::SERVICE_RESTART, "the node is stopping");
         }

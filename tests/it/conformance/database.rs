@@ -92,6 +92,7 @@ macro_rules! conformance {
         .chain(conformance! { $site, $needs, retention =>
             old_captures_go_by_age,
             old_captures_go_by_number,
+            the_oldest_captures_go_by_what_they_weigh,
             what_is_trimmed_is_told_to_those_behind,
             what_lies_under_a_floor_is_purged_in_steps,
             notices_go_by_age,

@@ -2,8 +2,9 @@
 
 use libtest_mimic::Trial;
 
+mod broker;
 mod database;
 
 pub fn trials() -> Vec<Trial> {
-    database::trials()
+    [broker::trials(), database::trials()].into_iter().flatten().collect()
 }

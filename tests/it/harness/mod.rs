@@ -1,8 +1,8 @@
 //! What tests are made of: servers to run against, nodes of the real binary, clients, faults, waiting.
 
+mod asking;
 pub mod client;
 mod needs;
-#[expect(dead_code, reason = "there is no node yet")]
 pub mod node;
 pub mod ports;
 pub mod process;
@@ -12,6 +12,7 @@ mod trial;
 mod wait;
 pub mod workplace;
 
+pub use asking::{body_of, capture_id, check_problem};
 pub use needs::Needs;
 pub(crate) use trial::{trial, trials};
 pub use wait::{eventually, eventually_some};

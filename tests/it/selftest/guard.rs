@@ -8,7 +8,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 
 use crate::harness::process::Process;
-use crate::harness::servers::Redis;
+use crate::harness::servers::{Postgres, Redis};
 use crate::harness::{Needs, TestResult, eventually, eventually_some, trials, workplace};
 
 /// Tells this binary to start things and hold them, rather than to run tests.
@@ -17,7 +17,8 @@ const HOLD: &str = "CREEL_TEST_HOLD";
 pub fn trials() -> Vec<Trial> {
     trials! {
         Needs::NOTHING => what_a_process_has_started_ends_with_it;
-        Needs::OWN_REDIS => servers_end_with_a_killed_test_process, a_server_ends_with_a_panic;
+        Needs::OWN_REDIS => a_server_ends_with_a_panic;
+        Needs::OWN_POSTGRES | Needs::OWN_REDIS => servers_end_with_a_killed_test_process;
     }
 }
 
@@ -25,10 +26,12 @@ pub fn is_to_hold() -> bool {
     std::env::var_os(HOLD).is_some()
 }
 
-/// Starts a server, prints the folder of the workplace, and waits to be killed.
+/// Starts servers, one of which is frozen then, prints the folder of one, and waits to be killed.
 pub fn hold() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("start a runtime");
+    let postgres = runtime.block_on(Postgres::start()).expect("start a server");
     let redis = runtime.block_on(Redis::start()).expect("start a server");
+    postgres.freeze();
     println!("{}", redis.folder().display());
     loop {
         std::thread::park();
@@ -46,12 +49,12 @@ async fn servers_end_with_a_killed_test_process() -> TestResult {
     }
     let server_folder = String::from_utf8(printed)?.trim().to_owned();
     let folder = Path::new(&server_folder).parent().ok_or("the server is in the workplace")?;
-    assert!(!processes_in(folder)?.is_empty(), "the server runs");
+    assert!(processes_in(folder)?.len() > 2, "a Redis and the processes of a Postgres");
 
     tests.kill()?;
     tests.wait()?;
 
-    eventually(Duration::from_secs(10), "the server has ended", || async {
+    eventually(Duration::from_secs(10), "the servers have ended", || async {
         processes_in(folder).is_ok_and(|processes| processes.is_empty())
     })
     .await;

@@ -5,12 +5,13 @@ use libtest_mimic::Trial;
 mod client;
 pub mod guard;
 mod metrics;
+mod node;
 mod proxy;
 mod servers;
 mod tiny;
 
 pub fn trials() -> Vec<Trial> {
-    [client::trials(), guard::trials(), metrics::trials(), proxy::trials(), servers::trials()]
+    [client::trials(), guard::trials(), metrics::trials(), node::trials(), proxy::trials(), servers::trials()]
         .into_iter()
         .flatten()
         .collect()

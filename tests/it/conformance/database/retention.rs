@@ -44,9 +44,25 @@ pub async fn old_captures_go_by_age(site: &Site) -> TestResult {
     assert_eq!(captures_of(&*database).await?["a"], 2, "a floor does not sink");
     storage::retention::raise(&*database, &[(code("a"), 11)]).await?;
     assert_eq!(captures_of(&*database).await?["a"], 2, "nor does it rise above what is counted");
-    assert_eq!(storage::retention::oldest(&*database, 1).await?, [(code("b"), 6)]);
-    let sums = storage::totals::sums(&*database).await?;
-    assert_eq!((sums.captures, sums.endpoints), (5, 2));
+    Ok(())
+}
+
+pub async fn the_oldest_captures_go_by_what_they_weigh(site: &Site) -> TestResult {
+    let database = site.open();
+    ten(&*database).await?;
+    let each = storage::totals::bytes(&*database).await?;
+    assert_eq!(each, 0, "nothing is counted yet");
+    fold(&*database).await?;
+    let all = storage::totals::bytes(&*database).await?;
+    let oldest = async |bytes, step| storage::retention::oldest(&*database, bytes, step).await;
+    assert_eq!(oldest(0, 100).await?, []);
+    assert_eq!(oldest(1, 100).await?, [(code("a"), 1)], "no more than must");
+    assert_eq!(oldest(all / 2, 100).await?, [(code("a"), 5), (code("b"), 4)]);
+    assert_eq!(oldest(all, 3).await?, [(code("a"), 3), (code("b"), 2)], "in steps");
+    assert_eq!(oldest(all * 2, 100).await?, [(code("a"), 9), (code("b"), 10)]);
+    storage::retention::raise(&*database, &oldest(all / 2, 100).await?).await?;
+    assert_eq!(storage::totals::bytes(&*database).await?, all / 2);
+    assert_eq!(oldest(1, 100).await?, [(code("b"), 6)]);
     Ok(())
 }
 

@@ -5,9 +5,11 @@ mod listing;
 mod load;
 mod raw;
 mod subscriber;
+mod websocket;
 
 pub use check::{captures, check_exactly_once_in_order, check_has_all};
 pub use listing::list_captures;
-pub use load::{Acknowledged, Load};
-pub use raw::{Connection, exchange};
+pub use load::{Acknowledged, Load, Sent};
+pub use raw::{Connection, Response, exchange};
 pub use subscriber::{Framing, Subscriber};
+pub use websocket::{Frame, KEY, VERSION_13, WebSocket, frame, handshake, opcode};

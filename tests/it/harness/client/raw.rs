@@ -40,6 +40,11 @@ impl Connection {
         Ok(Self(BufReader::new(stream)))
     }
 
+    /// This side's address.
+    pub fn local_address(&self) -> TestResult<std::net::SocketAddr> {
+        Ok(self.0.get_ref().local_addr()?)
+    }
+
     pub async fn send(&mut self, bytes: &[u8]) -> TestResult {
         Ok(self.0.write_all(bytes).await?)
     }
@@ -70,6 +75,13 @@ impl Connection {
     pub async fn rest(&mut self) -> TestResult<Vec<u8>> {
         let mut bytes = Vec::new();
         self.0.read_to_end(&mut bytes).await?;
+        Ok(bytes)
+    }
+
+    /// Exactly so many bytes of whatever comes.
+    pub async fn bytes(&mut self, count: usize) -> TestResult<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.0.read_exact(&mut bytes).await?;
         Ok(bytes)
     }
 

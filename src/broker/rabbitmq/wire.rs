@@ -7,7 +7,7 @@
 
 use std::{
     io,
-    net::{Shutdown, TcpStream},
+    net::Shutdown,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,9 +17,11 @@ use lapin::{
     uri::AMQPUri,
 };
 use rustls::ClientConfig;
-use tokio::{net::lookup_host, time::timeout};
+use socket2::SockRef;
+use tokio::time::timeout;
 
-use super::{
+use crate::broker::{
+    dial::dial,
     reconnect::{Cause, fault},
     remote::CONNECT_WITHIN,
 };
@@ -50,10 +52,10 @@ impl Wire {
             async move |uri: AMQPUri, runtime| {
                 let (host, port) = (uri.authority.host, uri.authority.port);
                 let dialling = async {
-                    let addresses: Vec<_> = lookup_host((host.as_str(), port)).await?.collect();
-                    let stream = AsyncTcpStream::connect(&runtime, addresses).await?;
+                    let connect = |address| AsyncTcpStream::connect(&runtime, address);
+                    let stream = dial(&host, port, connect).await?;
                     if let AsyncTcpStream::Plain(stream) = &stream {
-                        hold(&socket, second_handle(stream.get_ref())?)?;
+                        hold(&socket, SockRef::from(stream.get_ref()).try_clone()?)?;
                     }
                     match &tls {
                         None => Ok(stream),
@@ -89,7 +91,7 @@ struct Cutter {
 enum Socket {
     #[default]
     Dialling,
-    Open(TcpStream),
+    Open(socket2::Socket),
     Cut,
 }
 
@@ -97,25 +99,13 @@ fn lock(socket: &Mutex<Socket>) -> MutexGuard<'_, Socket> {
     socket.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn hold(socket: &Mutex<Socket>, handle: TcpStream) -> io::Result<()> {
+fn hold(socket: &Mutex<Socket>, handle: socket2::Socket) -> io::Result<()> {
     let mut socket = lock(socket);
     if matches!(*socket, Socket::Cut) {
         return Err(io::ErrorKind::ConnectionAborted.into());
     }
     *socket = Socket::Open(handle);
     Ok(())
-}
-
-#[cfg(unix)]
-fn second_handle(stream: &tokio::net::TcpStream) -> io::Result<TcpStream> {
-    use std::os::fd::AsFd;
-    Ok(stream.as_fd().try_clone_to_owned()?.into())
-}
-
-#[cfg(windows)]
-fn second_handle(stream: &tokio::net::TcpStream) -> io::Result<TcpStream> {
-    use std::os::windows::io::AsSocket;
-    Ok(stream.as_socket().try_clone_to_owned()?.into())
 }
 
 impl Drop for Cutter {

@@ -1,0 +1,77 @@
+//! Capture: bare actix, SQLite, Postgres, and one INSERT a request, with 64 and 256 connections.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::node::Node;
+use crate::harness::servers::Postgres;
+use crate::harness::{TestResult, eventually, ports};
+use crate::report::{CaptureRow, Report};
+use crate::{one_insert, role, watch};
+
+const CONNECTIONS: [usize; 2] = [64, 256];
+
+pub async fn measure(report: &mut Report, time: Duration) -> TestResult {
+    let postgres = Postgres::start().await?;
+    run(postgres.url(), one_insert::TABLE).await?;
+    for connections in CONNECTIONS {
+        report.capture(bare(connections, time).await?);
+        report.capture(node("sqlite", &Node::builder(), connections, time).await?);
+        let name = format!("bench_{connections}");
+        run(postgres.url(), &format!("CREATE DATABASE {name}")).await?;
+        let builder = Node::builder().database(&postgres.url().replace("/postgres", &format!("/{name}")));
+        report.capture(node("postgres", &builder, connections, time).await?);
+        let per_second = one_insert::measure(postgres.url(), connections, time).await?;
+        report.capture(CaptureRow::of_rate("one INSERT a request", connections, per_second));
+    }
+    Ok(())
+}
+
+async fn bare(connections: usize, time: Duration) -> TestResult<CaptureRow> {
+    let port = ports::free_port();
+    let server = role::start(&["bare", &port.to_string()])?;
+    let address = format!("127.0.0.1:{port}");
+    eventually(Duration::from_secs(10), "the bare server listens", || async {
+        tokio::net::TcpStream::connect(&address).await.is_ok()
+    })
+    .await;
+    let result = send(&address, connections, time).await?;
+    let rss_kib = role::rss_kib(server.id().unwrap_or_default());
+    Ok(CaptureRow::of("bare actix", connections, &result, rss_kib))
+}
+
+async fn node(
+    name: &'static str,
+    builder: &crate::harness::node::NodeBuilder,
+    connections: usize,
+    time: Duration,
+) -> TestResult<CaptureRow> {
+    let node = builder.clone().setting("log.level", "warn").start().await?;
+    let address = node.address();
+    let watcher = watch::Watcher::start(1, "body=none", &[&address]).await?;
+    let result = send(&address, connections, time).await?;
+    let rss_kib = role::rss_kib(node.pid().unwrap_or_default());
+    drop(watcher);
+    Ok(CaptureRow::of(name, connections, &result, rss_kib))
+}
+
+async fn send(address: &str, connections: usize, time: Duration) -> TestResult<Value> {
+    let (connections, seconds) = (connections.to_string(), time.as_secs_f64().to_string());
+    let result = role::result(role::start(&["load", address, &connections, &seconds])?).await?;
+    if result["failed"] != 0 {
+        return Err(format!("{} requests were not answered with 2xx", result["failed"]).into());
+    }
+    Ok(result)
+}
+
+async fn run(url: &str, statements: &str) -> TestResult {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
+    let connection = tokio::spawn(connection);
+    for statement in statements.split("; ") {
+        client.batch_execute(statement).await?;
+    }
+    drop(client);
+    connection.await??;
+    Ok(())
+}

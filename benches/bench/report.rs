@@ -1,0 +1,123 @@
+//! The table, and the same as JSON.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::harness::TestResult;
+
+#[derive(Default)]
+pub struct Report {
+    captures: Vec<CaptureRow>,
+    fanouts: Vec<FanoutRow>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct CaptureRow {
+    name: &'static str,
+    connections: usize,
+    per_second: f64,
+    p50_ms: Option<f64>,
+    p99_ms: Option<f64>,
+    rss_mib: Option<f64>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct FanoutRow {
+    pub subscribers: usize,
+    pub burst_per_second: f64,
+    pub steady_per_second: f64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    pub idle_socket_bytes: Option<f64>,
+}
+
+impl CaptureRow {
+    pub fn of(name: &'static str, connections: usize, result: &Value, rss_kib: u64) -> Self {
+        let ms = |key: &str| result[key].as_f64().map(|us| us / 1000.0);
+        Self {
+            name,
+            connections,
+            per_second: result["per_second"].as_f64().unwrap_or_default(),
+            p50_ms: ms("p50_us"),
+            p99_ms: ms("p99_us"),
+            rss_mib: Some(rss_kib as f64 / 1024.0),
+        }
+    }
+
+    pub fn of_rate(name: &'static str, connections: usize, per_second: f64) -> Self {
+        Self { name, connections, per_second, p50_ms: None, p99_ms: None, rss_mib: None }
+    }
+}
+
+impl Report {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn capture(&mut self, row: CaptureRow) {
+        println!("{:<22} {:>4} connections: {:>9.0}/s", row.name, row.connections, row.per_second);
+        self.captures.push(row);
+    }
+
+    pub fn fanout(&mut self, row: FanoutRow) {
+        println!("{:>4} subscribers: {:>9.0} deliveries/s", row.subscribers, row.burst_per_second);
+        self.fanouts.push(row);
+    }
+
+    pub fn print(&self) {
+        let figure =
+            |value: Option<f64>, digits: usize| value.map_or("-".into(), |v| format!("{v:.digits$}"));
+        if !self.captures.is_empty() {
+            println!("\nCapture, 1 KiB JSON, one `body=none` subscriber\n");
+            println!(
+                "| what | connections | captures/s | of bare | of one INSERT | p50 ms | p99 ms | memory MiB |"
+            );
+            println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+        }
+        for row in &self.captures {
+            let share = |of: &str| {
+                let base = self.captures.iter().find(|r| r.name == of && r.connections == row.connections);
+                base.map(|base| row.per_second / base.per_second)
+            };
+            println!(
+                "| {} | {} | {:.0} | {} | {} | {} | {} | {} |",
+                row.name,
+                row.connections,
+                row.per_second,
+                share("bare actix").map_or("-".into(), |share| format!("{:.0} %", share * 100.0)),
+                figure(share("one INSERT a request"), 2),
+                figure(row.p50_ms, 2),
+                figure(row.p99_ms, 2),
+                figure(row.rss_mib, 0),
+            );
+        }
+        if !self.fanouts.is_empty() {
+            println!("\nFan-out of 1 KiB captures over two nodes, Postgres and Redis\n");
+            println!(
+                "| subscribers | burst, deliveries/s | steady, deliveries/s | p50 ms | p99 ms | bytes an idle socket |"
+            );
+            println!("| ---: | ---: | ---: | ---: | ---: | ---: |");
+        }
+        for row in &self.fanouts {
+            println!(
+                "| {} | {:.0} | {:.0} | {:.2} | {:.2} | {} |",
+                row.subscribers,
+                row.burst_per_second,
+                row.steady_per_second,
+                row.p50_ms,
+                row.p99_ms,
+                figure(row.idle_socket_bytes, 0)
+            );
+        }
+    }
+
+    /// Writes `bench-results/latest.json`.
+    pub fn save(&self) -> TestResult {
+        let cores = std::thread::available_parallelism()?.get();
+        let all = json!({"cores": cores, "capture": self.captures, "fanout": self.fanouts});
+        std::fs::create_dir_all("bench-results")?;
+        std::fs::write("bench-results/latest.json", serde_json::to_string_pretty(&all)?)?;
+        println!("\nbench-results/latest.json has the same as JSON");
+        Ok(())
+    }
+}

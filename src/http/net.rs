@@ -1,0 +1,113 @@
+//! The net under the API: panics and the framework's own errors are answered as problems, and HEAD is
+//! answered as GET is, less the content.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, header};
+use actix_web::middleware::Next;
+use actix_web::{Error, ResponseError as _};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+
+use super::problem::{Kind, Problem};
+
+/// Wraps a scope.
+pub async fn net(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let is_head = request.method() == Method::HEAD;
+    let response = match unpanicked(next.call(request)).await? {
+        Ok(response) => response.map_into_boxed_body(),
+        Err(error) if error.as_error::<Problem>().is_some() => return Err(error),
+        Err(error) => {
+            let status = error.as_response_error().status_code();
+            return Err(Problem::of_framework(status, &error.to_string()).into());
+        }
+    };
+    let response = as_problem(response);
+    Ok(if is_head { response.map_body(|_, body| BoxBody::new(Unsent(body.size()))) } else { response })
+}
+
+/// Runs work whose panic is one request's: whoever sent it is told, and the node goes on. The panic itself
+/// is logged and counted where it happens, by the process's hook.
+pub async fn unpanicked<T>(work: impl Future<Output = T>) -> Result<T, Problem> {
+    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| Problem::new(Kind::Internal))
+}
+
+/// An error that is none of our problems is one of the framework's.
+fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    let status = response.status();
+    let ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == Problem::CONTENT_TYPE);
+    if ours || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let detail = response.response().error().map(ToString::to_string).unwrap_or_default();
+    let (request, theirs) = response.into_parts();
+    let mut problem = Problem::of_framework(status, &detail).error_response();
+    for (name, value) in theirs.headers().iter().filter(|(name, _)| **name != header::CONTENT_TYPE) {
+        problem.headers_mut().append(name.clone(), value.clone());
+    }
+    ServiceResponse::new(request, problem)
+}
+
+/// A body that has a size, and is not sent (RFC 9110, section 9.3.2).
+struct Unsent(BodySize);
+
+impl MessageBody for Unsent {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        self.0
+    }
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Poll::Ready(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::StatusCode;
+    use actix_web::middleware::from_fn;
+    use actix_web::test::{TestRequest, call_service, init_service, read_body_json, try_call_service};
+    use actix_web::{App, HttpResponse, web};
+    use serde_json::Value;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_with_a_problem() {
+        async fn broken() -> HttpResponse {
+            panic!("a mistake of ours")
+        }
+        let app = init_service(
+            App::new().service(web::scope("/api").wrap(from_fn(net)).route("/broken", web::get().to(broken))),
+        )
+        .await;
+        let error = try_call_service(&app, TestRequest::get().uri("/api/broken").to_request()).await;
+        let response = error.expect_err("an error goes up to the app").error_response();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers().get("content-type").unwrap(), Problem::CONTENT_TYPE);
+    }
+
+    #[tokio::test]
+    async fn the_frameworks_errors_become_problems() {
+        async fn plain() -> HttpResponse {
+            HttpResponse::BadRequest().insert_header(("vary", "origin")).body("plain text")
+        }
+        let app = init_service(
+            App::new().service(web::scope("/api").wrap(from_fn(net)).route("/plain", web::get().to(plain))),
+        )
+        .await;
+        let response = call_service(&app, TestRequest::get().uri("/api/plain").to_request()).await;
+        assert_eq!(response.headers().get("vary").unwrap(), "origin");
+        assert_eq!(response.headers().get("content-type").unwrap(), Problem::CONTENT_TYPE);
+        let problem: Value = read_body_json(response).await;
+        assert_eq!(problem["type"], "/problems/bad-request");
+    }
+}

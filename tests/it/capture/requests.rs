@@ -1,0 +1,173 @@
+//! Method, target, headers and addresses, as they were sent.
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use crate::harness::client::Connection;
+use crate::harness::node::Node;
+use crate::harness::{Needs, TestResult, trials};
+
+pub fn trials() -> Vec<Trial> {
+    trials! {
+        Needs::NOTHING =>
+            every_method_is_caught,
+            the_target_is_kept_as_it_was_sent,
+            a_target_is_shown_in_its_parts,
+            headers_are_kept_with_every_value_and_every_octet,
+            http_1_0_is_caught,
+            peer_and_connection_are_told,
+            forwarded_headers_are_believed_from_trusted_proxies_only,
+    }
+}
+
+async fn every_method_is_caught() -> TestResult {
+    let node = Node::builder().start().await?;
+    let methods = [
+        "GET",
+        "HEAD",
+        "POST",
+        "PUT",
+        "PATCH",
+        "DELETE",
+        "OPTIONS",
+        "TRACE",
+        "PROPFIND",
+        "PURGE",
+        "CONNECT",
+        "M-SEARCH",
+        "BREW",
+        "get",
+        "x!#$%&'*+.^_`|~9",
+    ];
+    for method in methods {
+        let answer = node.request(method, "/r/methods", "").await?;
+        assert_eq!(answer.status, 200, "{method}");
+    }
+    let captures = node.captures_of("methods", methods.len()).await;
+    let kept: Vec<&str> = captures.iter().filter_map(|capture| capture["method"].as_str()).collect();
+    assert_eq!(kept, methods);
+    node.check_unharmed().await
+}
+
+async fn the_target_is_kept_as_it_was_sent() -> TestResult {
+    let node = Node::builder().start().await?;
+    let targets = [
+        "/r/t",
+        "/r/t/",
+        "/r/t//a///b/",
+        "/r/t/./a/../b",
+        "/r/t/%2e%2E/%zz/%",
+        "/r/t/a%2Fb%20c+d;p=1,2",
+        "/r/t?",
+        "/r/t?a=1&a=2&&b=%00&c=%ff",
+        "/r/t/?x=/r/other?y",
+        "/r/t/'\"<>|{}\\^`",
+        "/r/t?q={\"a\":[1]}",
+        "http://example.com:8080/r/t/x?y=1",
+        "http://user@[::1]/r/t",
+    ];
+    for target in targets {
+        let kept = node.kept(&node.get(target).await?).await?;
+        assert_eq!(kept["target"], target);
+        assert_eq!(kept["endpoint"], "t", "{target}");
+    }
+    Ok(())
+}
+
+async fn a_target_is_shown_in_its_parts() -> TestResult {
+    let node = Node::builder().start().await?;
+    let own = node.address();
+    let (host, port) = own.split_once(':').ok_or("no port")?;
+    let table = [
+        ("/r/t", "/r/t", "", Value::Null, host, port),
+        ("/r/t/", "/r/t/", "/", Value::Null, host, port),
+        ("/r/t//a/b?x=1?y", "/r/t//a/b", "//a/b", json!("x=1?y"), host, port),
+        ("/r/t?", "/r/t", "", json!(""), host, port),
+        ("http://example.com:8080/r/t/x?y=1", "/r/t/x", "/x", json!("y=1"), "example.com", "8080"),
+        ("http://example.com/r/t", "/r/t", "", Value::Null, "example.com", "80"),
+    ];
+    for (target, path, remainder, query, host, port) in table {
+        let kept = node.kept(&node.get(target).await?).await?;
+        assert_eq!(kept["path"], path, "{target}");
+        assert_eq!(kept["remainder"], remainder, "{target}");
+        assert_eq!(kept["query"], query, "{target}");
+        assert_eq!((&kept["host"], kept["port"].to_string().as_str()), (&json!(host), port), "{target}");
+    }
+    Ok(())
+}
+
+async fn headers_are_kept_with_every_value_and_every_octet() -> TestResult {
+    let node = Node::builder().start().await?;
+    let mut request =
+        b"GET /r/h HTTP/1.1\r\nHost: a.example:81\r\nX-Many: one\r\nx-many: two, three\r\n".to_vec();
+    request.extend(b"X-Empty:\r\nX-Spaces:  a  b \t\r\nCookie: a=\"1\"; b=2\r\nX-Many: four\r\n");
+    request.extend(b"X-Octets: \x80\xfe\xffz\r\nX-Utf8: \xc3\xa9\r\n\r\n");
+    let kept = node.kept(&node.exchange(&request).await?).await?;
+    let headers = kept["headers"].as_array().ok_or("no headers")?;
+    let values = |name: &str| -> Vec<&Value> {
+        headers.iter().filter(|pair| pair[0] == name).map(|pair| &pair[1]).collect()
+    };
+    assert_eq!(values("x-many"), [&json!("one"), &json!("two, three"), &json!("four")]);
+    assert_eq!(values("x-empty"), [&json!("")]);
+    assert_eq!(values("x-spaces"), [&json!("a  b")]);
+    assert_eq!(values("cookie"), [&json!("a=\"1\"; b=2")]);
+    assert_eq!(values("x-octets"), [&json!({"base64": "gP7/eg=="})]);
+    assert_eq!(values("x-utf8"), [&json!("é")]);
+    assert_eq!((&kept["host"], &kept["port"]), (&json!("a.example"), &json!(81)));
+    assert_eq!(headers.len(), 9);
+    Ok(())
+}
+
+async fn http_1_0_is_caught() -> TestResult {
+    let node = Node::builder().start().await?;
+    let mut connection = Connection::open(node.address()).await?;
+    connection.send(b"POST /r/old HTTP/1.0\r\nContent-Length: 3\r\n\r\nabc").await?;
+    let answer = connection.rest().await?;
+    assert!(answer.starts_with(b"HTTP/1.0 200 OK\r\n") || answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    let capture = &node.captures_of("old", 1).await[0];
+    assert_eq!(capture["version"], "HTTP/1.0");
+    assert_eq!((&capture["host"], &capture["port"]), (&json!(""), &json!(80)));
+    assert_eq!(capture["body"]["content"], "abc");
+    Ok(())
+}
+
+async fn peer_and_connection_are_told() -> TestResult {
+    let node = Node::builder().start().await?;
+    let mut connection = Connection::open(node.address()).await?;
+    connection.send(b"GET /r/p HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n").await?;
+    let kept = node.kept(&connection.response().await?).await?;
+    assert_eq!(kept["peer"], connection.local_address()?.to_string());
+    assert_eq!(kept["client"], "127.0.0.1", "nobody is trusted by default");
+    assert_eq!(
+        (&kept["scheme"], &kept["version"], &kept["kind"]),
+        (&json!("http"), &json!("HTTP/1.1"), &json!("http"))
+    );
+    let received = kept["received"].as_str().ok_or("no time")?;
+    assert_eq!(received.len(), "2026-01-01T00:00:00.000000Z".len(), "microseconds: {received}");
+    Ok(())
+}
+
+async fn forwarded_headers_are_believed_from_trusted_proxies_only() -> TestResult {
+    let node = Node::builder().setting("server.trusted_proxies", "127.0.0.0/8,10.0.0.0/8").start().await?;
+    let ask = |headers: &'static str| {
+        let node = &node;
+        async move {
+            let kept = node.kept(&node.request("GET", "/r/f", headers).await?).await?;
+            let told = |name: &str| kept[name].as_str().unwrap_or_default().to_owned();
+            TestResult::Ok((told("client"), told("scheme"), told("host"), kept["port"].to_string()))
+        }
+    };
+    let through_two = "X-Forwarded-For: 6.6.6.6, 1.2.3.4, 10.0.0.9\r\nX-Forwarded-Proto: https\r\n\
+                       X-Forwarded-Host: hooks.example\r\n";
+    assert_eq!(
+        ask(through_two).await?,
+        ("1.2.3.4".into(), "https".into(), "hooks.example".into(), "443".into())
+    );
+    let standard =
+        "Forwarded: for=6.6.6.6, for=\"[2001:db8::1]:99\";proto=https;host=\"hooks.example:8443\"\r\n";
+    let expected = ("2001:db8::1".into(), "https".into(), "hooks.example".into(), "8443".into());
+    assert_eq!(ask(standard).await?, expected);
+    let nonsense = "X-Forwarded-For: nonsense\r\nX-Forwarded-Port: 99999\r\n";
+    assert_eq!(ask(nonsense).await?.0, "127.0.0.1");
+    Ok(())
+}

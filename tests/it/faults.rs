@@ -1,0 +1,234 @@
+//! Processes that are killed, databases that go away: what was acknowledged is kept, once; what was not
+//! is refused, quickly; and service resumes by itself.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::harness::client::{Framing, Load, Sent, Subscriber, check_has_all, exchange, list_captures};
+use crate::harness::node::Node;
+use crate::harness::proxy::Proxy;
+use crate::harness::servers::{Postgres, shared_postgres, shared_redis, topic_prefix};
+use crate::harness::{Needs, TestResult, eventually, trials};
+
+const SENDERS: usize = 16;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub fn trials() -> Vec<Trial> {
+    trials! {
+        Needs::NOTHING => a_capture_in_sqlite_survives_kill_9_after_its_answer;
+        Needs::POSTGRES => a_capture_in_postgres_survives_kill_9_after_its_answer;
+        Needs::OWN_POSTGRES => a_postgres_that_dies_loses_nothing_that_was_acknowledged;
+        Needs::OWN_POSTGRES => connections_cut_in_the_middle_of_a_batch_lose_and_double_nothing;
+        Needs::OWN_POSTGRES => while_the_database_is_frozen_senders_are_refused_quickly;
+        Needs::POSTGRES | Needs::REDIS => a_frozen_node_does_not_hold_up_the_others;
+        Needs::POSTGRES | Needs::REDIS => a_node_that_is_told_to_stop_finishes_what_it_has_accepted;
+        Needs::OWN_POSTGRES => subscribers_of_a_restored_journal_are_told;
+    }
+}
+
+async fn a_capture_in_sqlite_survives_kill_9_after_its_answer() -> TestResult {
+    survives_kill_9(Node::builder().start().await?).await
+}
+
+async fn a_capture_in_postgres_survives_kill_9_after_its_answer() -> TestResult {
+    let database = shared_postgres().await?;
+    survives_kill_9(Node::builder().database(database.url()).start().await?).await
+}
+
+async fn survives_kill_9(node: Node) -> TestResult {
+    let load = Load::start(SENDERS, &[node.address()], "/r/a");
+    eventually(PATIENCE, "captures", || async { load.acknowledged() >= 500 }).await;
+    node.kill9();
+    // Started again by hand, as an orchestrator would; the senders find it.
+    node.start_again().await?;
+    let so_far = load.acknowledged();
+    eventually(PATIENCE, "captures again", || async { load.acknowledged() >= so_far + 200 }).await;
+    let sent = load.stop().await;
+    assert!(sent.broken > 0, "nobody was there when it was killed");
+    check_journal(&node, &sent).await
+}
+
+/// Everything acknowledged is there, once, and the numbers have no hole.
+async fn check_journal(node: &Node, sent: &Sent) -> TestResult {
+    let kept = list_captures(node.http(), &node.address(), "endpoint=a").await?;
+    check_has_all(&kept.iter().collect::<Vec<_>>(), &sent.acknowledged)?;
+    let mut seqs: Vec<i64> = kept.iter().filter_map(|capture| capture["seq"].as_i64()).collect();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=i64::try_from(kept.len())?).collect::<Vec<_>>(), "the numbers have a hole");
+    let bodies: HashSet<&str> =
+        kept.iter().filter_map(|capture| capture["body"]["content"].as_str()).collect();
+    assert_eq!(bodies.len(), kept.len(), "a request is kept twice");
+    Ok(())
+}
+
+async fn a_postgres_that_dies_loses_nothing_that_was_acknowledged() -> TestResult {
+    let postgres = Postgres::start().await?;
+    let node = Node::builder().database(postgres.url()).start().await?;
+    let load = Load::start(SENDERS, &[node.address()], "/r/a");
+    eventually(PATIENCE, "captures", || async { load.acknowledged() >= 500 }).await;
+    postgres.stop_immediate().await?;
+    eventually(PATIENCE, "not ready", || async { !node.is_ready().await }).await;
+    // Refused, and at once: the first had to wait for the deadline, these know.
+    eventually(PATIENCE, "the node knows", || async {
+        node.metric("creel_database_up").await.is_ok_and(|up| up == 0.0)
+    })
+    .await;
+    let asked = Instant::now();
+    let refused =
+        exchange(node.address(), b"POST /r/b HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx").await?;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    assert!(asked.elapsed() < Duration::from_secs(2), "refused after {:?}", asked.elapsed());
+
+    postgres.start_again().await?;
+    let so_far = load.acknowledged();
+    eventually(PATIENCE, "captures again", || async { load.acknowledged() >= so_far + 200 }).await;
+    let sent = load.stop().await;
+    assert_eq!(sent.broken, 0, "an outage of the database breaks no connection");
+    assert_eq!(sent.refused.keys().copied().collect::<Vec<_>>(), [503]);
+    check_journal(&node, &sent).await
+}
+
+async fn connections_cut_in_the_middle_of_a_batch_lose_and_double_nothing() -> TestResult {
+    let postgres = Postgres::start().await?;
+    let proxy = Proxy::start(postgres.address()).await?;
+    let node = Node::builder().database(&proxy.through(postgres.url())?).start().await?;
+    let load = Load::start(SENDERS, &[node.address()], "/r/a");
+    for round in 0..6u32 {
+        let so_far = load.acknowledged();
+        eventually(PATIENCE, "captures", || async { load.acknowledged() >= so_far + 100 }).await;
+        if round % 2 == 0 {
+            // Somewhere within a statement.
+            proxy.cut_after(3_000 + round * 1_777);
+        } else {
+            // The commit is done and its answer is lost: in doubt for the node.
+            proxy.hold_replies();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            proxy.cut();
+            proxy.resume();
+        }
+    }
+    let so_far = load.acknowledged();
+    eventually(PATIENCE, "captures again", || async { load.acknowledged() >= so_far + 200 }).await;
+    let sent = load.stop().await;
+    assert_eq!(sent.broken, 0);
+    check_journal(&node, &sent).await
+}
+
+async fn while_the_database_is_frozen_senders_are_refused_quickly() -> TestResult {
+    let postgres = Postgres::start().await?;
+    let node = Node::builder()
+        .database(postgres.url())
+        .setting("journal.commit_deadline_ms", 1_000)
+        .setting("database.statement_timeout_ms", 1_000)
+        .start()
+        .await?;
+    let load = Load::start(SENDERS, &[node.address()], "/r/a");
+    eventually(PATIENCE, "captures", || async { load.acknowledged() >= 200 }).await;
+    postgres.freeze();
+    let asked = Instant::now();
+    let refused =
+        exchange(node.address(), b"POST /r/b HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx").await?;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(asked.elapsed() < Duration::from_secs(5), "refused after {:?}", asked.elapsed());
+    postgres.thaw();
+    let so_far = load.acknowledged();
+    eventually(PATIENCE, "captures again", || async { load.acknowledged() >= so_far + 200 }).await;
+    let sent = load.stop().await;
+    assert_eq!(sent.broken, 0);
+    check_journal(&node, &sent).await
+}
+
+async fn a_frozen_node_does_not_hold_up_the_others() -> TestResult {
+    let database = shared_postgres().await?;
+    let builder = Node::builder()
+        .database(database.url())
+        .broker(&shared_redis().await?)
+        .setting("broker.topic_prefix", topic_prefix());
+    let (frozen, well) = (builder.start().await?, builder.start().await?);
+    let both = Load::start(SENDERS, &[frozen.address(), well.address()], "/r/a");
+    eventually(PATIENCE, "captures", || async { both.acknowledged() >= 300 }).await;
+    frozen.freeze();
+    let load = Load::start(4, &[well.address()], "/r/a");
+    eventually(Duration::from_secs(10), "the other goes on", || async { load.acknowledged() >= 200 }).await;
+    let sent = load.stop().await;
+    assert_eq!((sent.broken, sent.refused.len()), (0, 0), "{:?}", sent.refused);
+    frozen.thaw();
+    let rest = both.stop().await;
+    assert_eq!(rest.refused, BTreeMap::new());
+    let kept = list_captures(well.http(), &well.address(), "endpoint=a").await?;
+    let kept: Vec<&Value> = kept.iter().collect();
+    check_has_all(&kept, &sent.acknowledged)?;
+    check_has_all(&kept, &rest.acknowledged)
+}
+
+async fn a_node_that_is_told_to_stop_finishes_what_it_has_accepted() -> TestResult {
+    let database = shared_postgres().await?;
+    let builder = Node::builder()
+        .database(database.url())
+        .broker(&shared_redis().await?)
+        .setting("broker.topic_prefix", topic_prefix());
+    let (stopping, staying) = (builder.start().await?, builder.start().await?);
+    let mut watcher = Subscriber::open(Framing::WebSocket, &stopping.address(), "endpoint=a").await?;
+    let load = Load::start(SENDERS, &[stopping.address(), staying.address()], "/r/a");
+    eventually(PATIENCE, "captures", || async { load.acknowledged() >= 500 }).await;
+    let asked = Instant::now();
+    let status = stopping.term().await?;
+    assert!(status.success(), "{status}\n{}", stopping.log());
+    assert!(asked.elapsed() < Duration::from_secs(25), "it took {:?}", asked.elapsed());
+
+    // The subscriber is told when to come back, and goes on at the other node.
+    let mut messages = watcher.read_until(PATIENCE, |message| message["type"] == "closing").await?;
+    let closing = messages.last().ok_or("no message")?;
+    assert!(closing["reconnect_ms"].is_u64(), "{closing}");
+    let so_far = load.acknowledged();
+    eventually(PATIENCE, "captures at the other", || async { load.acknowledged() >= so_far + 100 }).await;
+    let sent = load.stop().await;
+    let cursor = watcher.cursor().ok_or("no cursor")?;
+    let query = format!("endpoint=a&since={cursor}");
+    let mut resumed = Subscriber::open(Framing::WebSocket, &staying.address(), &query).await?;
+    let kept = list_captures(staying.http(), &staying.address(), "endpoint=a").await?;
+    let last = kept.iter().filter_map(|capture| capture["seq"].as_i64()).max();
+    let rest = resumed.read_until(PATIENCE, |message| message["capture"]["seq"].as_i64() == last).await?;
+    messages.extend(rest);
+    crate::harness::client::check_exactly_once_in_order(&messages)?;
+    check_has_all(&crate::harness::client::captures(&messages), &sent.acknowledged)?;
+    check_journal(&staying, &sent).await
+}
+
+async fn subscribers_of_a_restored_journal_are_told() -> TestResult {
+    let postgres = Postgres::start().await?;
+    let node = Node::builder().database(postgres.url()).start().await?;
+    let mut watcher = Subscriber::open(Framing::WebSocket, &node.address(), "endpoint=a").await?;
+    let load = Load::start(2, &[node.address()], "/r/a");
+    eventually(PATIENCE, "captures", || async { load.acknowledged() >= 20 }).await;
+    let sent = load.stop().await;
+    watcher.read_captures(sent.acknowledged.len(), PATIENCE).await?;
+    let before = watcher.cursor().ok_or("no cursor")?.to_owned();
+
+    // As if a backup had been restored: the newest entries never were.
+    let (client, connection) = tokio_postgres::connect(postgres.url(), tokio_postgres::NoTls).await?;
+    let connection = tokio::spawn(connection);
+    client
+        .batch_execute(
+            "BEGIN; UPDATE journal_head SET seq = 10; DELETE FROM journal WHERE seq > 10; \
+             UPDATE marks SET seq = 10 WHERE seq > 10; COMMIT",
+        )
+        .await?;
+    drop(client);
+    connection.await??;
+    watcher.read_until(PATIENCE, |message| message["type"] == "reset").await?;
+    let load = Load::start(2, &[node.address()], "/r/a");
+    eventually(PATIENCE, "captures", || async { load.acknowledged() >= 30 }).await;
+    let sent = load.stop().await;
+    let messages = watcher.read_captures(sent.acknowledged.len(), PATIENCE).await?;
+    check_has_all(&crate::harness::client::captures(&messages), &sent.acknowledged)?;
+
+    // A cursor of the journal that is no more.
+    let query = format!("endpoint=a&since={before}");
+    let mut stranger = Subscriber::open(Framing::WebSocket, &node.address(), &query).await?;
+    stranger.read_until(PATIENCE, |message| message["type"] == "reset").await?;
+    Ok(())
+}
