@@ -63,6 +63,18 @@ impl Node {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let database = open_database(&settings)?;
         let broker = open_broker(&settings)?;
+        Self::start_with(settings, database, broker).await
+    }
+
+    /// The same with a database and a broker that are open already.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(
+        settings: Settings,
+        database: Arc<dyn Database>,
+        broker: Arc<dyn Broker>,
+    ) -> Result<Self, StartError> {
         prepare(database.as_ref(), &settings).await?;
 
         let shutdown = Shutdown::default();

@@ -58,9 +58,7 @@ async fn catch(
     let ends = Ends::of(request, &settings.server.trusted_proxies);
     let refused = |refusal: crate::intake::Refusal| {
         state.metrics.count(refusal.outcome());
-        let problem = of_refusal(refusal, settings.journal.retry_after_s);
-        // A body that is not read makes the connection useless; without one it is good for the next.
-        if has_body(request) { problem.and_close() } else { problem }
+        of_refusal(refusal, settings.journal.retry_after_s)
     };
     state.intake.admit(&endpoint, ends.client).await.map_err(refused)?;
     let mut head = head_of(request, endpoint, ends, received_us);
@@ -172,11 +170,6 @@ fn header_block(headers: &HeaderMap) -> HeaderBlock {
         block.push(name.as_str().as_bytes(), value.as_bytes());
     }
     block.finish()
-}
-
-fn has_body(request: &HttpRequest) -> bool {
-    announced(request).is_some_and(|bytes| bytes > 0)
-        || request.headers().contains_key(header::TRANSFER_ENCODING)
 }
 
 fn announced(request: &HttpRequest) -> Option<u64> {

@@ -70,14 +70,13 @@ pub struct Problem {
     pub kind: Kind,
     detail: Option<String>,
     retry_after_s: Option<u32>,
-    close: bool,
 }
 
 impl Problem {
     pub const CONTENT_TYPE: &'static str = "application/problem+json";
 
     pub fn new(kind: Kind) -> Self {
-        Self { kind, detail: None, retry_after_s: None, close: false }
+        Self { kind, detail: None, retry_after_s: None }
     }
 
     pub fn because(kind: Kind, detail: impl fmt::Display) -> Self {
@@ -108,12 +107,6 @@ impl Problem {
             detail: self.detail.as_deref(),
         };
         serde_json::to_string(&document).expect("plain texts and a number are JSON")
-    }
-
-    /// The connection is of no use after this, because what it carries was not read.
-    pub fn and_close(mut self) -> Self {
-        self.close = true;
-        self
     }
 }
 
@@ -154,9 +147,6 @@ impl ResponseError for Problem {
             // RFC 6455, section 4.2.2.
             Kind::WebSocketVersion => drop(response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"))),
             _ => {}
-        }
-        if self.close {
-            response.force_close();
         }
         response.body(self.document())
     }

@@ -16,6 +16,7 @@ mod conformance;
 mod faults;
 mod harness;
 mod selftest;
+mod shim;
 mod tidy;
 mod tls;
 
@@ -36,6 +37,7 @@ fn trials() -> Vec<Trial> {
         tls::trials(),
         cluster::trials(),
         faults::trials(),
+        shim::trials(),
         capture::trials(),
     ]
     .into_iter()

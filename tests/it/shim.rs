@@ -1,0 +1,113 @@
+//! A broker that loses, repeats and reorders its messages changes nothing that a subscriber sees.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use creel::app::{self, Node};
+use creel::broker::local::LocalBroker;
+use creel::broker::{Broker, BrokerError, BrokerState, Subscription};
+use creel::config::{self, Source};
+use libtest_mimic::Trial;
+use tokio::sync::{Mutex, watch};
+
+use crate::harness::client::{
+    Framing, Load, Subscriber, captures, check_exactly_once_in_order, check_has_all,
+};
+use crate::harness::servers::shared_postgres;
+use crate::harness::{Needs, TestResult, eventually, trials};
+
+const SENDERS: usize = 32;
+const CAPTURES: u64 = 10_000;
+const PATIENCE: Duration = Duration::from_secs(90);
+
+pub fn trials() -> Vec<Trial> {
+    trials! {
+        Needs::POSTGRES => a_broker_that_loses_repeats_and_reorders_is_made_good;
+    }
+}
+
+/// Passes messages on as it likes: of every six, one is lost, one comes twice, and two change places.
+struct Shim {
+    inner: LocalBroker,
+    turn: AtomicU64,
+    held: Mutex<Option<Bytes>>,
+}
+
+#[async_trait::async_trait]
+impl Broker for Shim {
+    async fn publish(&self, topic: &str, message: Bytes) -> Result<(), BrokerError> {
+        let mut held = self.held.lock().await;
+        match self.turn.fetch_add(1, Ordering::Relaxed) % 6 {
+            0 => Ok(()),
+            1 => {
+                self.inner.publish(topic, message.clone()).await?;
+                self.inner.publish(topic, message).await
+            }
+            2 => {
+                *held = Some(message);
+                Ok(())
+            }
+            _ => {
+                self.inner.publish(topic, message).await?;
+                match held.take() {
+                    Some(late) => self.inner.publish(topic, late).await,
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn subscribe(&self, topic: &str) -> Subscription {
+        self.inner.subscribe(topic)
+    }
+
+    fn state(&self) -> watch::Receiver<BrokerState> {
+        self.inner.state()
+    }
+
+    fn dropped(&self) -> u64 {
+        self.inner.dropped()
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+async fn a_broker_that_loses_repeats_and_reorders_is_made_good() -> TestResult {
+    let database = shared_postgres().await?;
+    let shim: Arc<dyn Broker> =
+        Arc::new(Shim { inner: LocalBroker::new(), turn: AtomicU64::new(0), held: Mutex::default() });
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        let settings = config::load(&Source {
+            flags: vec![("server.listen", "127.0.0.1:0".into()), ("database.url", database.url().into())],
+            ..Source::default()
+        })?;
+        let opened = app::open_database(&settings)?;
+        nodes.push(Node::start_with(settings, opened, shim.clone()).await?);
+    }
+    let addresses: Vec<String> = nodes.iter().map(|node| node.capture_address().to_string()).collect();
+    let mut subscribers = Vec::new();
+    for address in &addresses {
+        let mut subscriber = Subscriber::open(Framing::WebSocket, address, "endpoint=a").await?;
+        subscriber.read_until(PATIENCE, |message| message["type"] == "ready").await?;
+        subscribers.push(subscriber);
+    }
+    let load = Load::start(SENDERS, &addresses, "/r/a");
+    eventually(PATIENCE, "so many captures", || async { load.acknowledged() >= CAPTURES }).await;
+    let sent = load.stop().await;
+    assert_eq!((sent.broken, sent.refused.len()), (0, 0), "{:?}", sent.refused);
+    for subscriber in &mut subscribers {
+        let messages = subscriber.read_captures(sent.acknowledged.len(), PATIENCE).await?;
+        check_exactly_once_in_order(&messages)?;
+        check_has_all(&captures(&messages), &sent.acknowledged)?;
+    }
+    drop(subscribers);
+    for node in nodes {
+        assert!(node.stop().await, "it did not stop in time");
+    }
+    Ok(())
+}
