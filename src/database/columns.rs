@@ -21,11 +21,11 @@ macro_rules! columns {
          body, body_bytes, body_flags, detail, reply_source, reply_status"
     };
 }
-/// The same with no more of a body than a preview shows.
+/// The same with no more of a body than a preview shows. (SQLite's `substr` of no bytes is NULL.)
 macro_rules! preview_columns {
     () => {
         "kind, id, received_us, endpoint, method, target, version, scheme, host, port, headers, peer, client, \
-         substr(body, 1, 8192), body_bytes, body_flags, detail, reply_source, reply_status"
+         COALESCE(substr(body, 1, 8192), body), body_bytes, body_flags, detail, reply_source, reply_status"
     };
 }
 pub(crate) use columns;

@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::client::Ends;
-use super::net::unpanicked;
+use super::net::{unpanicked, unsent};
 use super::problem::{Kind, Problem, of_refusal};
 use super::reply::{MediaType, document};
 use super::state::State;
@@ -29,7 +29,7 @@ pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Da
     let started = Instant::now();
     let received_us = state.clock.now_us();
     let caught = unpanicked(catch(&request, payload, &state, started, received_us)).await;
-    match caught.flatten() {
+    let response = match caught.flatten() {
         Ok(response) => response,
         Err(problem) => {
             let mut response = problem.error_response();
@@ -40,7 +40,8 @@ pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Da
             }
             response
         }
-    }
+    };
+    if request.method() == Method::HEAD { response.map_body(|_, body| unsent(&body)) } else { response }
 }
 
 async fn catch(
@@ -96,7 +97,8 @@ async fn catch(
         response.force_close();
     }
     let response = response.body(body.clone());
-    record_answer(state, accepted.seq, &response, &body, started);
+    let sent = if request.method() == Method::HEAD { Bytes::new() } else { body };
+    record_answer(state, accepted.seq, &response, &sent, started);
     Ok(response)
 }
 

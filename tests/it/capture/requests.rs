@@ -37,7 +37,8 @@ async fn every_method_is_caught() -> TestResult {
         "M-SEARCH",
         "BREW",
         "get",
-        "x!#$%&'*+.^_`|~9",
+        "x!*+-.^_`|~9",
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
     ];
     for method in methods {
         let answer = node.request(method, "/r/methods", "").await?;
@@ -61,8 +62,8 @@ async fn the_target_is_kept_as_it_was_sent() -> TestResult {
         "/r/t?",
         "/r/t?a=1&a=2&&b=%00&c=%ff",
         "/r/t/?x=/r/other?y",
-        "/r/t/'\"<>|{}\\^`",
-        "/r/t?q={\"a\":[1]}",
+        "/r/t/'\"|{}\\^[]",
+        "/r/t?q={[1]}|\\^`'",
         "http://example.com:8080/r/t/x?y=1",
         "http://user@[::1]/r/t",
     ];
@@ -85,6 +86,7 @@ async fn a_target_is_shown_in_its_parts() -> TestResult {
         ("/r/t?", "/r/t", "", json!(""), host, port),
         ("http://example.com:8080/r/t/x?y=1", "/r/t/x", "/x", json!("y=1"), "example.com", "8080"),
         ("http://example.com/r/t", "/r/t", "", Value::Null, "example.com", "80"),
+        ("http://user:word@[::1]:99/r/t", "/r/t", "", Value::Null, "[::1]", "99"),
     ];
     for (target, path, remainder, query, host, port) in table {
         let kept = node.kept(&node.get(target).await?).await?;
