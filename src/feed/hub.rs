@@ -166,6 +166,11 @@ impl Hub {
             let gap = self.sequencer().gap();
             waiting = match (gap, waiting) {
                 (Gap::None, _) => None,
+                (Gap::Diverged, _) => {
+                    tracing::error!("the journal holds other entries than were passed on");
+                    self.begin_anew().await;
+                    None
+                }
                 (Gap::Waiting { behind }, Some((since_behind, since)))
                     if behind == since_behind
                         && since.elapsed() < self.options.gap_wait
@@ -301,8 +306,11 @@ impl Hub {
 
     async fn begin_anew(&self) {
         let anew = async {
-            let head = storage::journal::head(self.database.as_ref()).await?;
-            let head = storage::journal::begin_epoch(self.database.as_ref(), head, i64::MAX).await?;
+            let mut head = storage::journal::head(self.database.as_ref()).await?;
+            // Unless another node has done so already.
+            if head.epoch == self.epoch() {
+                head = storage::journal::begin_epoch(self.database.as_ref(), head, i64::MAX).await?;
+            }
             self.restart(head).await
         };
         if let Err(error) = anew.await {

@@ -15,7 +15,7 @@ use crate::model::{Cursor, Entry};
 const ENCODED_FACTOR: usize = 3;
 
 /// What came, and how.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Offered {
     Entry(Entry, Way),
     /// Committed, but to be read from the database.
@@ -23,7 +23,7 @@ pub enum Offered {
 }
 
 /// Recent events in order, and those that wait for one before them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sequencer {
     pub epoch: i64,
     /// Counts the times that the journal went another way.
@@ -38,6 +38,8 @@ pub struct Sequencer {
     parked: BTreeMap<i64, Offered>,
     /// The highest number that is known to be committed.
     known: i64,
+    /// Another entry came for a place that was passed on.
+    diverged: bool,
     limits: RingLimits,
 }
 
@@ -80,6 +82,8 @@ pub enum Gap {
     },
     /// The next one was announced by number alone.
     Announced,
+    /// What was passed on is not what the journal holds: it went back, and has gone on since.
+    Diverged,
 }
 
 impl Sequencer {
@@ -94,6 +98,7 @@ impl Sequencer {
             ring_bytes: 0,
             parked: BTreeMap::new(),
             known: 0,
+            diverged: false,
             limits,
         }
     }
@@ -147,6 +152,7 @@ impl Sequencer {
             };
             self.known = self.known.max(seq);
             match offered {
+                Offered::Entry(entry, _) if seq <= self.last => self.diverged |= self.is_another(&entry),
                 _ if seq <= self.last => {}
                 Offered::Entry(entry, way) if seq == self.last + 1 => {
                     passed.count(way);
@@ -182,6 +188,9 @@ impl Sequencer {
     }
 
     pub fn gap(&self) -> Gap {
+        if self.diverged {
+            return Gap::Diverged;
+        }
         match self.parked.get(&(self.last + 1)) {
             Some(_) => Gap::Announced,
             None if self.known > self.last => Gap::Waiting { behind: self.last },
@@ -196,6 +205,16 @@ impl Sequencer {
         }
         let start = self.ring.partition_point(|event| event.entry.seq <= place);
         Some(self.ring.iter().skip(start).take(events_max).cloned().collect())
+    }
+
+    /// Whether another entry is known to have been passed on at this one's place.
+    fn is_another(&self, entry: &Entry) -> bool {
+        if entry.seq == self.last {
+            return self.last_id.is_some_and(|id| id != entry.id());
+        }
+        let place = self.ring.partition_point(|event| event.entry.seq < entry.seq);
+        let passed_on = self.ring.get(place).map(|event| &event.entry);
+        passed_on.is_some_and(|known| known.seq == entry.seq && known.id() != entry.id())
     }
 
     fn unpark(&mut self, passed: &mut Passed) {
@@ -274,6 +293,21 @@ mod tests {
         assert_eq!(sequencer.gap(), Gap::Announced);
         sequencer.fill(vec![entry(1)], 1);
         assert_eq!((seqs(&sequencer), sequencer.gap()), (vec![1, 2], Gap::None));
+    }
+
+    #[test]
+    fn another_entry_for_a_place_that_was_is_told() {
+        let mut sequencer = sequencer(10);
+        sequencer.offer((1..=3).map(|seq| Offered::Entry(entry(seq), Way::Local)));
+        sequencer.offer((1..=3).map(|seq| Offered::Entry(entry(seq), Way::Broker)));
+        assert_eq!(sequencer.gap(), Gap::None, "the same again is nothing new");
+        for seq in [2, 3] {
+            let mut sequencer = sequencer.clone();
+            sequencer.offer([Offered::Entry(Entry { seq, ..entry(9) }, Way::Local)]);
+            assert_eq!(sequencer.gap(), Gap::Diverged);
+            sequencer.restart(7, 3, None);
+            assert_eq!(sequencer.gap(), Gap::None);
+        }
     }
 
     #[test]
