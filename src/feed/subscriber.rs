@@ -255,8 +255,8 @@ impl Subscriber {
         if fits {
             self.place = cursor.seq;
             self.cursor = cursor;
+            // What the ring still holds is sent, trimmed or not; behind it, catching up tells of trims.
             self.told_trims = cursor.seq;
-            self.pending = self.trims().await?;
         } else {
             self.told_trims = now.seq;
             self.pending = vec![Item::Reset { cursor: now }];
