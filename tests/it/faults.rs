@@ -15,6 +15,9 @@ use crate::harness::{Needs, TestResult, eventually, trials};
 
 const SENDERS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Whatever happens to the database, every sender has an answer by then: the deadline of a commit is three
+/// seconds, and two cores do all this.
+const ANSWERED: Duration = Duration::from_secs(10);
 
 pub fn trials() -> Vec<Trial> {
     trials! {
@@ -25,7 +28,6 @@ pub fn trials() -> Vec<Trial> {
         Needs::OWN_POSTGRES => while_the_database_is_frozen_senders_are_refused_quickly;
         Needs::POSTGRES | Needs::REDIS => a_frozen_node_does_not_hold_up_the_others;
         Needs::POSTGRES | Needs::REDIS => a_node_that_is_told_to_stop_finishes_what_it_has_accepted;
-        Needs::OWN_POSTGRES => subscribers_of_a_restored_journal_are_told;
     }
 }
 
@@ -40,10 +42,13 @@ async fn a_capture_in_postgres_survives_kill_9_after_its_answer() -> TestResult 
 
 async fn survives_kill_9(node: Node) -> TestResult {
     let load = Load::start(SENDERS, &[node.address()], "/r/a");
-    eventually(PATIENCE, "captures", || async { load.acknowledged() >= 500 }).await;
-    node.kill9();
-    // Started again by hand, as an orchestrator would; the senders find it.
-    node.start_again().await?;
+    for _ in 0..4 {
+        let so_far = load.acknowledged();
+        eventually(PATIENCE, "captures", || async { load.acknowledged() >= so_far + 300 }).await;
+        node.kill9();
+        // As an orchestrator would; the senders find it.
+        node.start_again().await?;
+    }
     let so_far = load.acknowledged();
     eventually(PATIENCE, "captures again", || async { load.acknowledged() >= so_far + 200 }).await;
     let sent = load.stop().await;
@@ -68,26 +73,31 @@ async fn a_postgres_that_dies_loses_nothing_that_was_acknowledged() -> TestResul
     let postgres = Postgres::start().await?;
     let node = Node::builder().database(postgres.url()).start().await?;
     let load = Load::start(SENDERS, &[node.address()], "/r/a");
-    eventually(PATIENCE, "captures", || async { load.acknowledged() >= 500 }).await;
-    postgres.stop_immediate().await?;
-    eventually(PATIENCE, "not ready", || async { !node.is_ready().await }).await;
-    // Refused, and at once: the first had to wait for the deadline, these know.
-    eventually(PATIENCE, "the node knows", || async {
-        node.metric("creel_database_up").await.is_ok_and(|up| up == 0.0)
-    })
-    .await;
-    let asked = Instant::now();
-    let refused =
-        exchange(node.address(), b"POST /r/b HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx").await?;
-    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
-    assert!(asked.elapsed() < Duration::from_secs(2), "refused after {:?}", asked.elapsed());
-
-    postgres.start_again().await?;
+    for way in ["immediate", "kill -9"] {
+        let so_far = load.acknowledged();
+        eventually(PATIENCE, "captures", || async { load.acknowledged() >= so_far + 500 }).await;
+        match way {
+            "immediate" => drop(postgres.stop_immediate().await?),
+            _ => postgres.kill9(),
+        }
+        eventually(PATIENCE, "not ready", || async { !node.is_ready().await }).await;
+        // Refused, and at once: the first had to wait for the deadline, these know.
+        eventually(PATIENCE, "the node knows", || async {
+            node.metric("creel_database_up").await.is_ok_and(|up| up == 0.0)
+        })
+        .await;
+        let asked = Instant::now();
+        let refused = node.exchange("POST /r/b HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx").await?;
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+        assert!(asked.elapsed() < Duration::from_secs(2), "refused after {:?}", asked.elapsed());
+        postgres.start_again().await?;
+    }
     let so_far = load.acknowledged();
     eventually(PATIENCE, "captures again", || async { load.acknowledged() >= so_far + 200 }).await;
     let sent = load.stop().await;
     assert_eq!(sent.broken, 0, "an outage of the database breaks no connection");
     assert_eq!(sent.refused.keys().copied().collect::<Vec<_>>(), [503]);
+    assert!(sent.slowest < ANSWERED, "somebody was left hanging for {:?}", sent.slowest);
     check_journal(&node, &sent).await
 }
 
@@ -96,12 +106,12 @@ async fn connections_cut_in_the_middle_of_a_batch_lose_and_double_nothing() -> T
     let proxy = Proxy::start(postgres.address()).await?;
     let node = Node::builder().database(&proxy.through(postgres.url())?).start().await?;
     let load = Load::start(SENDERS, &[node.address()], "/r/a");
-    for round in 0..6u32 {
+    for round in 0..10 {
         let so_far = load.acknowledged();
         eventually(PATIENCE, "captures", || async { load.acknowledged() >= so_far + 100 }).await;
         if round % 2 == 0 {
             // Somewhere within a statement.
-            proxy.cut_after(3_000 + round * 1_777);
+            proxy.cut_after(rand::random_range(1..40_000));
         } else {
             // The commit is done and its answer is lost: in doubt for the node.
             proxy.hold_replies();
@@ -114,6 +124,7 @@ async fn connections_cut_in_the_middle_of_a_batch_lose_and_double_nothing() -> T
     eventually(PATIENCE, "captures again", || async { load.acknowledged() >= so_far + 200 }).await;
     let sent = load.stop().await;
     assert_eq!(sent.broken, 0);
+    assert!(sent.slowest < ANSWERED, "somebody was left hanging for {:?}", sent.slowest);
     check_journal(&node, &sent).await
 }
 
@@ -138,6 +149,7 @@ async fn while_the_database_is_frozen_senders_are_refused_quickly() -> TestResul
     eventually(PATIENCE, "captures again", || async { load.acknowledged() >= so_far + 200 }).await;
     let sent = load.stop().await;
     assert_eq!(sent.broken, 0);
+    assert!(sent.slowest < ANSWERED, "somebody was left hanging for {:?}", sent.slowest);
     check_journal(&node, &sent).await
 }
 
@@ -150,17 +162,26 @@ async fn a_frozen_node_does_not_hold_up_the_others() -> TestResult {
     let (frozen, well) = (builder.start().await?, builder.start().await?);
     let both = Load::start(SENDERS, &[frozen.address(), well.address()], "/r/a");
     eventually(PATIENCE, "captures", || async { both.acknowledged() >= 300 }).await;
-    frozen.freeze();
-    let load = Load::start(4, &[well.address()], "/r/a");
-    eventually(Duration::from_secs(10), "the other goes on", || async { load.acknowledged() >= 200 }).await;
-    let sent = load.stop().await;
-    assert_eq!((sent.broken, sent.refused.len()), (0, 0), "{:?}", sent.refused);
-    frozen.thaw();
+    let mut others = Vec::new();
+    // Each time somewhere else in its work.
+    for _ in 0..6 {
+        frozen.freeze();
+        let load = Load::start(4, &[well.address()], "/r/a");
+        eventually(Duration::from_secs(10), "the other goes on", || async { load.acknowledged() >= 100 })
+            .await;
+        let sent = load.stop().await;
+        assert_eq!((sent.broken, sent.refused.len()), (0, 0), "{:?}", sent.refused);
+        assert!(sent.slowest < Duration::from_secs(2), "a sender waited for {:?}", sent.slowest);
+        others.extend(sent.acknowledged);
+        frozen.thaw();
+        let so_far = both.acknowledged();
+        eventually(PATIENCE, "both go on", || async { both.acknowledged() >= so_far + 300 }).await;
+    }
     let rest = both.stop().await;
     assert_eq!(rest.refused, BTreeMap::new());
     let kept = list_captures(well.http(), &well.address(), "endpoint=a").await?;
     let kept: Vec<&Value> = kept.iter().collect();
-    check_has_all(&kept, &sent.acknowledged)?;
+    check_has_all(&kept, &others)?;
     check_has_all(&kept, &rest.acknowledged)
 }
 
@@ -196,39 +217,4 @@ async fn a_node_that_is_told_to_stop_finishes_what_it_has_accepted() -> TestResu
     crate::harness::client::check_exactly_once_in_order(&messages)?;
     check_has_all(&crate::harness::client::captures(&messages), &sent.acknowledged)?;
     check_journal(&staying, &sent).await
-}
-
-async fn subscribers_of_a_restored_journal_are_told() -> TestResult {
-    let postgres = Postgres::start().await?;
-    let node = Node::builder().database(postgres.url()).start().await?;
-    let mut watcher = Subscriber::open(Framing::WebSocket, &node.address(), "endpoint=a").await?;
-    let load = Load::start(2, &[node.address()], "/r/a");
-    eventually(PATIENCE, "captures", || async { load.acknowledged() >= 20 }).await;
-    let sent = load.stop().await;
-    watcher.read_captures(sent.acknowledged.len(), PATIENCE).await?;
-    let before = watcher.cursor().ok_or("no cursor")?.to_owned();
-
-    // As if a backup had been restored: the newest entries never were.
-    let (client, connection) = tokio_postgres::connect(postgres.url(), tokio_postgres::NoTls).await?;
-    let connection = tokio::spawn(connection);
-    client
-        .batch_execute(
-            "BEGIN; UPDATE journal_head SET seq = 10; DELETE FROM journal WHERE seq > 10; \
-             UPDATE marks SET seq = 10 WHERE seq > 10; COMMIT",
-        )
-        .await?;
-    drop(client);
-    connection.await??;
-    watcher.read_until(PATIENCE, |message| message["type"] == "reset").await?;
-    let load = Load::start(2, &[node.address()], "/r/a");
-    eventually(PATIENCE, "captures", || async { load.acknowledged() >= 30 }).await;
-    let sent = load.stop().await;
-    let messages = watcher.read_captures(sent.acknowledged.len(), PATIENCE).await?;
-    check_has_all(&crate::harness::client::captures(&messages), &sent.acknowledged)?;
-
-    // A cursor of the journal that is no more.
-    let query = format!("endpoint=a&since={before}");
-    let mut stranger = Subscriber::open(Framing::WebSocket, &node.address(), &query).await?;
-    stranger.read_until(PATIENCE, |message| message["type"] == "reset").await?;
-    Ok(())
 }

@@ -15,6 +15,7 @@ mod cluster;
 mod conformance;
 mod faults;
 mod harness;
+mod resuming;
 mod selftest;
 mod shim;
 mod tidy;
@@ -37,6 +38,7 @@ fn trials() -> Vec<Trial> {
         tls::trials(),
         cluster::trials(),
         faults::trials(),
+        resuming::trials(),
         shim::trials(),
         capture::trials(),
     ]

@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, watch};
 use crate::harness::client::{
     Framing, Load, Subscriber, captures, check_exactly_once_in_order, check_has_all,
 };
+use crate::harness::node::sum_samples;
 use crate::harness::servers::shared_postgres;
 use crate::harness::{Needs, TestResult, eventually, trials};
 
@@ -103,7 +104,17 @@ async fn a_broker_that_loses_repeats_and_reorders_is_made_good() -> TestResult {
     for subscriber in &mut subscribers {
         let messages = subscriber.read_captures(sent.acknowledged.len(), PATIENCE).await?;
         check_exactly_once_in_order(&messages)?;
-        check_has_all(&captures(&messages), &sent.acknowledged)?;
+        let captures = captures(&messages);
+        assert!(
+            captures.iter().map(|capture| capture["seq"].as_u64()).eq((1..).map(Some).take(captures.len()))
+        );
+        check_has_all(&captures, &sent.acknowledged)?;
+    }
+    for address in &addresses {
+        let metrics = reqwest::get(format!("http://{address}/metrics")).await?.text().await?;
+        let repaired = sum_samples(&metrics, "creel_feed_events_total", &[("way", "repair")])?;
+        let by_broker = sum_samples(&metrics, "creel_feed_events_total", &[("way", "broker")])?;
+        assert!(repaired > 0.0 && by_broker > 0.0, "{repaired} and {by_broker}: the shim does nothing");
     }
     drop(subscribers);
     for node in nodes {

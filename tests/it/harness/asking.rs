@@ -82,9 +82,18 @@ impl Node {
 
     /// Memory that it has resident, in bytes.
     pub fn resident_bytes(&self) -> TestResult<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory that it has had resident, in bytes.
+    pub fn resident_bytes_max(&self) -> TestResult<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> TestResult<u64> {
         let pid = self.pid().ok_or("the node is not running")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 }

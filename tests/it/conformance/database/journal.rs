@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
+use creel::model::limits::PREVIEW_BYTES;
 use creel::model::{Entry, EntryKind, WebSocketDetail};
 use creel::storage::endpoints::Wanted;
 use futures_util::future::{join_all, try_join_all};
@@ -267,6 +268,17 @@ pub async fn every_column_comes_back(site: &Site) -> TestResult {
         assert_eq!(found, Some((entry.seq, sent.clone())));
     }
     assert_eq!(check_dense(&*read).await?, i64::try_from(captures.len())?);
+
+    // A listing shows the same, but no more of a body than a preview does.
+    for ((_, shown), sent) in
+        storage::journal::list_captures(&*read, &listing::ALL).await?.iter().zip(&captures)
+    {
+        let mut preview = Capture::clone(sent);
+        let (BodyContent::Inline(content) | BodyContent::Parts { start: content }) =
+            &mut preview.body.content;
+        content.truncate(PREVIEW_BYTES);
+        assert_eq!(**shown, preview);
+    }
     Ok(())
 }
 

@@ -5,7 +5,8 @@ use creel::storage::journal::{Listing, Order};
 
 use super::*;
 
-const ALL: Listing = Listing {
+/// Everything, the oldest first.
+pub const ALL: Listing = Listing {
     endpoint: None,
     method: None,
     from_us: None,

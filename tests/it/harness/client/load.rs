@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -33,9 +33,13 @@ pub struct Sent {
     pub refused: BTreeMap<u16, u64>,
     /// Requests without an answer: whether they were kept is in doubt.
     pub broken: u64,
+    /// The longest that an answer took.
+    pub slowest: Duration,
+    /// Size of each body, at least.
+    pub body_bytes: usize,
 }
 
-/// A request that was answered 2xx. Its body is `{"sender":3,"number":17}`.
+/// A request that was answered 2xx. It had the [`method`] and the [`body`] that go with its number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acknowledged {
     pub capture_id: String,
@@ -43,16 +47,34 @@ pub struct Acknowledged {
     pub number: u64,
 }
 
+/// The method of a sender's request.
+pub fn method(number: u64) -> &'static str {
+    ["POST", "PUT", "PATCH", "REPORT"][usize::try_from(number % 4).expect("less than four")]
+}
+
+/// The body of a sender's request: `{"sender":3,"number":17}`, and spaces up to a size.
+pub fn body(sender: usize, number: u64, bytes: usize) -> String {
+    format!("{:bytes$}", format!("{{\"sender\":{sender},\"number\":{number}}}"))
+}
+
+/// A header of its own value for each request.
+pub const HEADER: &str = "x-sent";
+
 impl Load {
-    /// So many senders, each posting to its node (they are dealt out in turn) until it fails there, and
+    /// So many senders, each sending to its node (they are dealt out in turn) until it fails there, and
     /// then to the next one.
     pub fn start(senders: usize, nodes: &[String], path: &str) -> Self {
+        Self::start_large(senders, nodes, path, 0)
+    }
+
+    /// The same, with bodies of at least so many bytes.
+    pub fn start_large(senders: usize, nodes: &[String], path: &str, body_bytes: usize) -> Self {
         let stop = CancellationToken::new();
         let acknowledged = Arc::new(AtomicU64::new(0));
         let mut set = JoinSet::new();
         for sender in 0..senders {
             let (nodes, path) = (nodes.to_vec(), path.to_owned());
-            set.spawn(send_until(stop.clone(), acknowledged.clone(), sender, nodes, path));
+            set.spawn(send_until(stop.clone(), acknowledged.clone(), sender, nodes, path, body_bytes));
         }
         Self { stop, acknowledged, senders: set }
     }
@@ -69,6 +91,8 @@ impl Load {
         for sent in self.senders.join_all().await {
             all.acknowledged.extend(sent.acknowledged);
             all.broken += sent.broken;
+            all.slowest = all.slowest.max(sent.slowest);
+            all.body_bytes = sent.body_bytes;
             for (status, count) in sent.refused {
                 *all.refused.entry(status).or_default() += count;
             }
@@ -83,8 +107,9 @@ async fn send_until(
     sender: usize,
     nodes: Vec<String>,
     path: String,
+    body_bytes: usize,
 ) -> Sent {
-    let mut sent = Sent::default();
+    let mut sent = Sent { body_bytes, ..Sent::default() };
     let mut node = sender;
     let mut connection = None;
     for number in 0.. {
@@ -92,8 +117,14 @@ async fn send_until(
             break;
         }
         let host = &nodes[node % nodes.len()];
-        let posting = post(&mut connection, host, &path, sender, number);
-        let answer = tokio::time::timeout(ANSWER_LIMIT, posting).await;
+        let began = Instant::now();
+        let body = body(sender, number, body_bytes);
+        let name = format!("{sender}-{number}");
+        let sending = send(&mut connection, host, &path, method(number), &name, &body);
+        let answer = tokio::time::timeout(ANSWER_LIMIT, sending).await;
+        if matches!(answer, Ok(Ok(_))) {
+            sent.slowest = sent.slowest.max(began.elapsed());
+        }
         match answer {
             Ok(Ok(response)) if (200..300).contains(&response.status) => {
                 let capture_id = response.header(ID_HEADER).unwrap_or_default().to_owned();
@@ -115,20 +146,21 @@ async fn send_until(
     sent
 }
 
-async fn post(
+async fn send(
     connection: &mut Option<Connection>,
     host: &str,
     path: &str,
-    sender: usize,
-    number: u64,
+    method: &str,
+    name: &str,
+    body: &str,
 ) -> TestResult<Response> {
     let connection = match connection {
         Some(connection) => connection,
         None => connection.insert(Connection::open(host).await?),
     };
-    let body = format!("{{\"sender\":{sender},\"number\":{number}}}");
     let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n{HEADER}: {name}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
     connection.send(request.as_bytes()).await?;

@@ -2,7 +2,7 @@
 
 mod check;
 mod listing;
-mod load;
+pub mod load;
 mod raw;
 mod subscriber;
 mod websocket;
