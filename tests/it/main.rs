@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod autobahn;
 mod capture;
 mod cluster;
 mod conformance;
@@ -17,6 +18,7 @@ mod faults;
 mod harness;
 mod selftest;
 mod shim;
+mod sockets;
 mod tidy;
 mod tls;
 
@@ -39,6 +41,8 @@ fn trials() -> Vec<Trial> {
         faults::trials(),
         shim::trials(),
         capture::trials(),
+        sockets::trials(),
+        autobahn::trials(),
     ]
     .into_iter()
     .flatten()
