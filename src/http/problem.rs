@@ -191,7 +191,8 @@ mod tests {
 
     #[test]
     fn every_kind_is_documented() {
-        let page = include_str!("../../docs/problems.md");
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/problems.md");
+        let page = std::fs::read_to_string(page).unwrap();
         for kind in Kind::ALL {
             let heading = format!("## `{}` ({})", kind.slug(), kind.status());
             assert!(page.contains(&heading), "docs/problems.md lacks {heading}");

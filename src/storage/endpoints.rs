@@ -30,9 +30,9 @@ pub async fn change(
     id: Uuid,
     now_us: i64,
 ) -> Result<Option<Entry>, DatabaseError> {
-    // The head is taken first. On Postgres the statement sees the endpoints as they were before it waited
-    // for the head: of two that declare at once one meets the other's row, fails as a conflict, and has
-    // written nothing.
+    // On Postgres a statement sees the endpoints as they were before it waited for the head. So of two
+    // that declare at once one meets the other's row, fails as a conflict, and has written nothing; and who
+    // withdraws takes the endpoint's row first, which of two that do so at once one finds gone.
     const DECLARE: Sql = Sql::same(
         "WITH head AS (UPDATE journal_head SET seq = seq + 1, config_seq = seq + 1 WHERE id = 1 \
                          AND NOT EXISTS (SELECT 1 FROM endpoints WHERE code = $3) RETURNING seq), \
@@ -42,8 +42,9 @@ pub async fn change(
          SELECT seq FROM head",
     );
     const WITHDRAW: Sql = Sql::same(
-        "WITH head AS (UPDATE journal_head SET seq = seq + 1, config_seq = seq + 1 WHERE id = 1 \
-                         AND EXISTS (SELECT 1 FROM endpoints WHERE code = $3) RETURNING seq), \
+        "WITH there AS (SELECT code FROM endpoints WHERE code = $3 FOR UPDATE), \
+              head AS (UPDATE journal_head SET seq = seq + 1, config_seq = seq + 1 FROM there WHERE id = 1 \
+                       RETURNING seq), \
               changed AS (DELETE FROM endpoints USING head WHERE code = $3), \
               put AS (INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
                       SELECT head.seq, 30, $1, $2, $3, $4 FROM head) \

@@ -181,7 +181,9 @@ async fn places_of(
     };
     let seq_max = match until_us {
         Some(us) => {
-            let rows = database.query(&LAST_BEFORE, &[id_value(first_id_at(us))]).await?;
+            // Ids tell milliseconds: what is left of one that has begun is sorted out by the row.
+            let next_ms = first_id_at(us.saturating_add(999));
+            let rows = database.query(&LAST_BEFORE, &[id_value(next_ms)]).await?;
             rows.first().map_or(Ok(0), |row| row.int(0))?
         }
         None => i64::MAX,

@@ -2,8 +2,8 @@
 //!
 //! Removing all of an endpoint raises its floor, under which nothing is shown; the rows are purged
 //! afterwards, in small steps. On Postgres each is one statement outside of any transaction block, as
-//! everything that touches the journal's head is. The mark is taken before the head, and by nobody who holds
-//! the head: captures never wait for it.
+//! everything that touches the journal's head is. The mark and the row are taken before the head, and by
+//! nobody who holds the head: captures never wait for them.
 
 use uuid::Uuid;
 
@@ -22,9 +22,9 @@ pub async fn remove_one(
     now_us: i64,
 ) -> Result<Option<Entry>, DatabaseError> {
     const POSTGRES: Sql = Sql::same(concat!(
-        "WITH folded AS (SELECT m.seq AS upto FROM marks m WHERE m.name = 'folded' \
-                           AND EXISTS (SELECT 1 FROM journal WHERE id = $1 AND kind < 20) FOR SHARE), \
-              head AS (UPDATE journal_head h SET seq = h.seq + 1 FROM folded WHERE h.id = 1 RETURNING h.seq), \
+        "WITH folded AS (SELECT m.seq AS upto FROM marks m WHERE m.name = 'folded' FOR SHARE), \
+              there AS (SELECT j.id FROM journal j, folded WHERE j.id = $1 AND j.kind < 20 FOR UPDATE OF j), \
+              head AS (UPDATE journal_head h SET seq = h.seq + 1 FROM there WHERE h.id = 1 RETURNING h.seq), \
               gone AS (DELETE FROM journal j USING folded, head WHERE j.id = $1 \
                        RETURNING j.seq, j.endpoint, ",
         kept_bytes!(),

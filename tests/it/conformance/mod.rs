@@ -3,7 +3,8 @@
 use libtest_mimic::Trial;
 
 mod broker;
+mod database;
 
 pub fn trials() -> Vec<Trial> {
-    broker::trials()
+    [broker::trials(), database::trials()].into_iter().flatten().collect()
 }

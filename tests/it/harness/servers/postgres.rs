@@ -18,7 +18,7 @@ const SETTINGS: [&str; 8] = [
     "fsync=on",
     "synchronous_commit=on",
     "full_page_writes=on",
-    "max_connections=200",
+    "max_connections=300",
     "listen_addresses=127.0.0.1",
     "unix_socket_directories=",
     // In its folder rather than in /dev/shm, so that nothing is left there when it is killed.

@@ -1,0 +1,221 @@
+//! The contract of `Database` and of what `storage` does with it, one function a promise, for every
+//! database there is. What only a server can go through is in `outages`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use creel::database::postgres::{PostgresDatabase, PostgresOptions};
+use creel::database::sqlite::{SqliteDatabase, SqliteOptions};
+use creel::database::{Appended, Database, DatabaseError, JournalBatch, Migrate, Sql, Value};
+use creel::model::header_block::HeaderBlockBuilder;
+use creel::model::{Body, BodyContent, Capture, CaptureKind, EndpointCode, ReplyChoice, ReplySource};
+use creel::storage;
+use libtest_mimic::Trial;
+use uuid::{ContextV7, Timestamp, Uuid};
+
+use crate::harness::servers::{TestDatabase, shared_postgres};
+use crate::harness::{Needs, TestResult, trial, workplace};
+
+mod journal;
+mod listing;
+mod outages;
+mod retention;
+mod statements;
+mod totals;
+
+/// Of most captures here, so that ids and times are the same in each run's order.
+const NOON_US: i64 = 1_795_262_400_000_000;
+
+/// An empty database of a test's own, with the schema.
+pub struct Site {
+    open: Box<dyn Fn() -> Arc<dyn Database> + Send + Sync>,
+    _server: Option<TestDatabase>,
+}
+
+impl Site {
+    /// The database as another node of the cluster opens it: with connections of its own where several
+    /// nodes can share it.
+    pub fn open(&self) -> Arc<dyn Database> {
+        (self.open)()
+    }
+}
+
+/// The promises, for one database.
+macro_rules! conformance {
+    ($site:ident, $needs:expr) => {
+        conformance! { $site, $needs, statements =>
+            values_come_back_as_they_were,
+            text_is_compared_by_its_bytes,
+            execute_counts_the_rows_that_match,
+            a_batch_is_one_commit,
+            an_insert_leaves_what_is_there,
+            failures_are_told_apart,
+            many_statements_run_at_a_time,
+            commits_are_durable,
+            migrating_again_changes_nothing,
+            an_older_schema_is_refused_and_a_newer_one_is_not,
+            what_is_closed_is_unavailable,
+        }
+        .into_iter()
+        .chain(conformance! { $site, $needs, journal =>
+            numbers_are_dense_and_in_the_batchs_order,
+            concurrent_batches_are_dense_and_in_commit_order,
+            who_sees_an_entry_sees_all_before,
+            a_refused_batch_gives_its_numbers_back,
+            a_batch_is_there_once_however_often_it_is_sent,
+            a_batch_of_another_configuration_writes_nothing,
+            no_batch_commits_under_a_configuration_that_has_moved,
+            an_endpoint_is_declared_once,
+            every_column_comes_back,
+            what_is_written_by_many_is_read_by_page,
+            of_all_that_see_the_head_go_back_one_begins_an_epoch,
+        })
+        .chain(conformance! { $site, $needs, listing =>
+            a_listing_shows_what_it_is_asked_for,
+            a_listing_goes_by_pages_both_ways,
+            a_span_of_time_is_exact_to_the_microsecond,
+            a_place_is_found_by_time,
+            a_large_body_is_kept_in_parts,
+            parts_without_an_entry_are_swept,
+            an_answer_is_kept_once,
+        })
+        .chain(conformance! { $site, $needs, totals =>
+            a_removal_is_an_entry_and_takes_the_capture_away,
+            of_all_that_remove_a_capture_one_has_removed_it,
+            totals_are_right_whenever_a_capture_is_removed,
+            totals_are_right_whenever_an_endpoint_is_cleared,
+            what_came_after_a_clearing_stays,
+            totals_are_exact_whatever_runs_at_once,
+            endpoints_are_listed_by_page,
+        })
+        .chain(conformance! { $site, $needs, retention =>
+            old_captures_go_by_age,
+            old_captures_go_by_number,
+            the_oldest_captures_go_by_what_they_weigh,
+            what_is_trimmed_is_told_to_those_behind,
+            what_lies_under_a_floor_is_purged_in_steps,
+            notices_go_by_age,
+            a_lease_is_held_by_one,
+        })
+        .collect::<Vec<Trial>>()
+    };
+    ($site:ident, $needs:expr, $module:ident => $($property:ident),+ $(,)?) => {
+        vec![$(
+            trial(
+                concat!(module_path!(), "::", stringify!($site), "::", stringify!($property)),
+                $needs,
+                || async { $module::$property(&$site().await?).await },
+            )
+        ),+]
+    };
+}
+
+pub fn trials() -> Vec<Trial> {
+    [conformance! { sqlite, Needs::NOTHING }, conformance! { postgres, Needs::POSTGRES }, outages::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+async fn sqlite() -> TestResult<Site> {
+    let site = empty_sqlite()?;
+    site.open().migrate(Migrate::Apply).await?;
+    Ok(site)
+}
+
+/// Without the schema. One value serves all who open it: SQLite is for one node.
+fn empty_sqlite() -> TestResult<Site> {
+    let path = workplace::new_folder("sqlite")?.join("creel.db");
+    let options = SqliteOptions { path, readers_max: 4, statement_timeout: Duration::from_secs(10) };
+    let database: Arc<dyn Database> = Arc::new(SqliteDatabase::open(options)?);
+    Ok(Site { open: Box::new(move || database.clone()), _server: None })
+}
+
+async fn postgres() -> TestResult<Site> {
+    let server = shared_postgres().await?;
+    let url = server.url().to_owned();
+    let site =
+        Site { open: Box::new(move || open_postgres(&url, Duration::from_secs(10))), _server: Some(server) };
+    site.open().migrate(Migrate::Apply).await?;
+    Ok(site)
+}
+
+fn open_postgres(url: &str, statement_timeout: Duration) -> Arc<dyn Database> {
+    let options = PostgresOptions {
+        url: url.to_owned(),
+        pool_max: 4,
+        connect_timeout: Duration::from_secs(2),
+        statement_timeout,
+        append_timeout: statement_timeout,
+    };
+    Arc::new(PostgresDatabase::open(&options).expect("the settings are right"))
+}
+
+/// A small capture, received a while after noon.
+fn capture(endpoint: &str, after_us: i64) -> Arc<Capture> {
+    Arc::new(plain_capture(endpoint, NOON_US + after_us))
+}
+
+fn plain_capture(endpoint: &str, received_us: i64) -> Capture {
+    let mut headers = HeaderBlockBuilder::with_capacity(64);
+    headers.push(b"host", b"creel.test");
+    let body = Bytes::from(format!("caught at {received_us}"));
+    Capture {
+        id: id_at(received_us),
+        endpoint: code(endpoint),
+        kind: CaptureKind::Http,
+        received_us,
+        method: "POST".into(),
+        target: format!("/r/{endpoint}"),
+        version: "HTTP/1.1".into(),
+        scheme: "http".into(),
+        host: "creel.test".to_owned(),
+        port: 80,
+        headers: headers.finish(),
+        peer: ([127, 0, 0, 1], 4321).into(),
+        client: [127, 0, 0, 1].into(),
+        body: Body { bytes: body.len() as u64, content: BodyContent::Inline(body), ..Body::default() },
+        websocket: None,
+        reply: ReplyChoice { source: ReplySource::Default, status: 200 },
+    }
+}
+
+/// A UUIDv7 of a time, different each time.
+fn id_at(us: i64) -> Uuid {
+    let (seconds, left) = (us.div_euclid(1_000_000), us.rem_euclid(1_000_000));
+    let nanoseconds = u32::try_from(left).expect("less than a million") * 1000;
+    let seconds = u64::try_from(seconds).expect("after 1970");
+    Uuid::new_v7(Timestamp::from_unix(ContextV7::new(), seconds, nanoseconds))
+}
+
+fn code(text: &str) -> EndpointCode {
+    EndpointCode::parse(text).expect("a code")
+}
+
+async fn append(database: &dyn Database, captures: &[Arc<Capture>]) -> Result<Appended, DatabaseError> {
+    let config_seq = storage::journal::head(database).await?.config_seq;
+    database.append(&JournalBatch { captures, config_seq }).await
+}
+
+/// Appends, and returns the first one's place.
+async fn appended(database: &dyn Database, captures: &[Arc<Capture>]) -> TestResult<i64> {
+    match append(database, captures).await? {
+        Appended::At { base } => Ok(base + 1),
+        Appended::ConfigurationMoved => Err("nobody has changed the configuration".into()),
+    }
+}
+
+async fn int(database: &dyn Database, sql: &Sql, values: &[Value]) -> TestResult<i64> {
+    let rows = database.query(sql, values).await?;
+    Ok(rows.first().ok_or("no row")?.int(0)?)
+}
+
+async fn head_seq(database: &dyn Database) -> TestResult<i64> {
+    Ok(storage::journal::head(database).await?.seq)
+}
+
+/// Folds everything into the totals.
+async fn fold(database: &dyn Database) -> TestResult {
+    Ok(storage::totals::fold(database, head_seq(database).await?).await?)
+}

@@ -1,0 +1,196 @@
+//! What the API lists and shows: captures, places by time, large bodies, answers.
+
+use creel::model::{Answer, HeaderBlock};
+use creel::storage::journal::{Listing, Order};
+
+use super::*;
+
+const ALL: Listing = Listing {
+    endpoint: None,
+    method: None,
+    from_us: None,
+    until_us: None,
+    order: Order::OldestFirst,
+    behind: None,
+    limit: 100,
+};
+
+/// The places that a listing shows.
+async fn places(database: &dyn Database, listing: Listing) -> TestResult<Vec<i64>> {
+    let listed = storage::journal::list_captures(database, &listing).await?;
+    Ok(listed.into_iter().map(|(seq, _)| seq).collect())
+}
+
+/// Twelve captures, a second apart: of `a` and `b` in turn, each third one a GET.
+async fn twelve(database: &dyn Database) -> TestResult<Vec<Arc<Capture>>> {
+    let captures: Vec<Arc<Capture>> = (0..12)
+        .map(|i| {
+            let mut capture = plain_capture(if i % 2 == 0 { "a" } else { "b" }, NOON_US + i * 1_000_000);
+            capture.method = if i % 3 == 0 { "GET" } else { "POST" }.into();
+            Arc::new(capture)
+        })
+        .collect();
+    appended(database, &captures).await?;
+    Ok(captures)
+}
+
+pub async fn a_listing_shows_what_it_is_asked_for(site: &Site) -> TestResult {
+    let database = site.open();
+    let captures = twelve(&*database).await?;
+    let listed = storage::journal::list_captures(&*database, &ALL).await?;
+    assert!(listed.into_iter().eq((1..).zip(captures.iter().cloned())));
+    let places = async |listing| places(&*database, listing).await;
+
+    let a = Listing { endpoint: Some(code("a")), ..ALL };
+    let get = Listing { method: Some("GET".to_owned()), ..ALL };
+    assert_eq!(places(a.clone()).await?, [1, 3, 5, 7, 9, 11]);
+    assert_eq!(places(Listing { order: Order::NewestFirst, ..a.clone() }).await?, [11, 9, 7, 5, 3, 1]);
+    assert_eq!(places(get.clone()).await?, [1, 4, 7, 10]);
+    assert_eq!(places(Listing { endpoint: Some(code("b")), ..get.clone() }).await?, [4, 10]);
+    for nothing in [
+        Listing { endpoint: Some(code("A")), ..ALL },
+        Listing { endpoint: Some(code("c")), ..ALL },
+        Listing { method: Some("get".to_owned()), ..ALL },
+    ] {
+        assert_eq!(places(nothing).await?, [0; 0]);
+    }
+    // What was removed is not shown, and removals are no captures.
+    storage::removals::remove_one(&*database, &code("a"), captures[4].id, id_at(NOON_US), NOON_US).await?;
+    assert_eq!(places(a.clone()).await?, [1, 3, 7, 9, 11]);
+    storage::removals::remove_all(&*database, &code("b"), id_at(NOON_US), NOON_US).await?;
+    assert_eq!(places(ALL).await?, [1, 3, 7, 9, 11]);
+    assert_eq!(places(Listing { order: Order::NewestFirst, ..get }).await?, [7, 1]);
+    assert_eq!(storage::journal::find_capture(&*database, captures[1].id).await?, None);
+    Ok(())
+}
+
+pub async fn a_listing_goes_by_pages_both_ways(site: &Site) -> TestResult {
+    let database = site.open();
+    twelve(&*database).await?;
+    for (order, expected) in
+        [(Order::OldestFirst, (1..=12).collect::<Vec<i64>>()), (Order::NewestFirst, (1..=12).rev().collect())]
+    {
+        for endpoint in [None, Some(code("b"))] {
+            let expected: Vec<i64> =
+                expected.iter().copied().filter(|seq| endpoint.is_none() || seq % 2 == 0).collect();
+            let (mut found, mut behind) = (Vec::<i64>::new(), None);
+            loop {
+                let page = Listing { endpoint: endpoint.clone(), order, behind, limit: 4, ..ALL };
+                let page = places(&*database, page).await?;
+                found.extend(&page);
+                behind = page.last().copied();
+                if page.len() < 4 {
+                    break;
+                }
+            }
+            assert_eq!(found, expected, "{order:?} of {endpoint:?}");
+        }
+    }
+    Ok(())
+}
+
+pub async fn a_span_of_time_is_exact_to_the_microsecond(site: &Site) -> TestResult {
+    let database = site.open();
+    let received = [0, 1, 999, 1000, 1001, 1500, 2000, 5000];
+    // Not in the order of their times, as nodes overtake each other.
+    for after_us in [1000, 0, 1, 5000, 1500, 1001, 999, 2000] {
+        appended(&*database, &[capture("a", after_us)]).await?;
+    }
+    for from in [None, Some(0), Some(1), Some(999), Some(1001), Some(1600), Some(5000), Some(6000)] {
+        for until in [None, Some(0), Some(1), Some(1000), Some(1001), Some(1501), Some(5000), Some(5001)] {
+            for endpoint in [None, Some(code("a"))] {
+                let (from_us, until_us) = (from.map(|us| NOON_US + us), until.map(|us| NOON_US + us));
+                let listing = Listing { endpoint, from_us, until_us, ..ALL };
+                let listed = storage::journal::list_captures(&*database, &listing).await?;
+                let mut found: Vec<i64> =
+                    listed.iter().map(|(_, capture)| capture.received_us - NOON_US).collect();
+                found.sort_unstable();
+                let within =
+                    |us: &i64| from.is_none_or(|from| from <= *us) && until.is_none_or(|until| *us < until);
+                let expected: Vec<i64> = received.into_iter().filter(within).collect();
+                assert_eq!(found, expected, "from {from:?} until {until:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+pub async fn a_place_is_found_by_time(site: &Site) -> TestResult {
+    let database = site.open();
+    let first = async |us| storage::journal::first_place_at(&*database, us).await;
+    assert_eq!(first(NOON_US).await?, 1, "behind the head of an empty journal");
+    twelve(&*database).await?;
+    assert_eq!(first(0).await?, 1);
+    assert_eq!(first(NOON_US).await?, 1);
+    assert_eq!(first(NOON_US + 1_000_000).await?, 2);
+    assert_eq!(first(NOON_US + 1_000_001).await?, 2, "by the millisecond: never too late");
+    assert_eq!(first(NOON_US + 1_001_000).await?, 3);
+    assert_eq!(first(NOON_US + 11_500_000).await?, 13);
+    // One that came late and was received early: nothing after its time may be missed.
+    appended(&*database, &[capture("a", 20_000_000)]).await?;
+    appended(&*database, &[capture("a", 15_000_000)]).await?;
+    assert_eq!(first(NOON_US + 15_000_000).await?, 13);
+    assert_eq!(first(NOON_US + 18_000_000).await?, 13);
+    assert_eq!(first(i64::MAX).await?, 15);
+    Ok(())
+}
+
+pub async fn a_large_body_is_kept_in_parts(site: &Site) -> TestResult {
+    let database = site.open();
+    let id = id_at(NOON_US);
+    let parts = [vec![0; 300_000], vec![0xff; 300_000], b"end".to_vec()];
+    for (part, content) in (0..).zip(&parts) {
+        storage::bodies::record_part(&*database, id, part, content.clone().into()).await?;
+    }
+    storage::bodies::record_part(&*database, id, 0, Bytes::from_static(b"again")).await?;
+    for (part, content) in (0..).zip(&parts) {
+        assert_eq!(storage::bodies::find_part(&*database, id, part).await?.as_deref(), Some(&content[..]));
+    }
+    assert_eq!(storage::bodies::find_part(&*database, id, 3).await?, None);
+    storage::bodies::remove(&*database, id).await?;
+    assert_eq!(storage::bodies::find_part(&*database, id, 0).await?, None);
+    Ok(())
+}
+
+pub async fn parts_without_an_entry_are_swept(site: &Site) -> TestResult {
+    let database = site.open();
+    let kept = capture("a", 10_000);
+    let orphans = [id_at(NOON_US + 20_000), id_at(NOON_US + 30_000)];
+    for id in [kept.id, orphans[0], orphans[1]] {
+        for part in 0..2 {
+            storage::bodies::record_part(&*database, id, part, Bytes::from_static(b"part")).await?;
+        }
+    }
+    appended(&*database, std::slice::from_ref(&kept)).await?;
+    let sweep = async |after_us| storage::bodies::sweep(&*database, NOON_US + after_us).await;
+    assert_eq!(sweep(25_000).await?, 2);
+    assert_eq!(sweep(25_000).await?, 0);
+    let is_there = async |id| TestResult::Ok(storage::bodies::find_part(&*database, id, 1).await?.is_some());
+    assert!(is_there(kept.id).await? && !is_there(orphans[0]).await? && is_there(orphans[1]).await?);
+    assert_eq!(sweep(31_000).await?, 2);
+    Ok(())
+}
+
+pub async fn an_answer_is_kept_once(site: &Site) -> TestResult {
+    let database = site.open();
+    let mut headers = HeaderBlockBuilder::default();
+    headers.push(b"content-type", b"x/\xff");
+    let headers = headers.finish();
+    let answer = |seq, status| Answer {
+        seq,
+        status,
+        headers: headers.clone(),
+        body: Bytes::from_static(b"\0\xffbody"),
+        body_bytes: 1 << 40,
+        took_us: 1234,
+    };
+    let empty =
+        Answer { headers: HeaderBlock::default(), body: Bytes::new(), body_bytes: 0, ..answer(3, 204) };
+    storage::answers::record(&*database, &[answer(1, 200), empty.clone()]).await?;
+    storage::answers::record(&*database, &[answer(1, 500), answer(2, 599)]).await?;
+    assert_eq!(storage::answers::find(&*database, 1).await?, Some(answer(1, 200)), "the first one stays");
+    assert_eq!(storage::answers::find(&*database, 2).await?, Some(answer(2, 599)));
+    assert_eq!(storage::answers::find(&*database, 3).await?, Some(empty));
+    assert_eq!(storage::answers::find(&*database, 4).await?, None);
+    Ok(())
+}
