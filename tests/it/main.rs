@@ -19,6 +19,7 @@ mod harness;
 mod selftest;
 mod shim;
 mod sockets;
+mod stream;
 mod tidy;
 mod tls;
 
@@ -42,6 +43,7 @@ fn trials() -> Vec<Trial> {
         shim::trials(),
         capture::trials(),
         sockets::trials(),
+        stream::trials(),
         autobahn::trials(),
     ]
     .into_iter()
