@@ -16,6 +16,7 @@ mod cluster;
 mod conformance;
 mod faults;
 mod harness;
+mod hostile;
 mod selftest;
 mod shim;
 mod sockets;
@@ -41,6 +42,7 @@ fn trials() -> Vec<Trial> {
         cluster::trials(),
         faults::trials(),
         shim::trials(),
+        hostile::trials(),
         capture::trials(),
         sockets::trials(),
         stream::trials(),
