@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
+use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, Version};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError as _, web};
@@ -11,6 +12,7 @@ use futures_util::StreamExt as _;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::client::Ends;
+use super::drain::draining;
 use super::net::{unpanicked, unsent};
 use super::problem::{Kind, Problem, of_refusal};
 use super::reply::{MediaType, document};
@@ -28,7 +30,8 @@ const CAPTURE_ID: HeaderName = HeaderName::from_static("x-creel-capture-id");
 pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
     let started = Instant::now();
     let received_us = state.clock.now_us();
-    let caught = unpanicked(catch(&request, payload, &state, started, received_us)).await;
+    let mut payload = payload.into_inner();
+    let caught = unpanicked(catch(&request, &mut payload, &state, started, received_us)).await;
     let response = match caught.flatten() {
         Ok(response) => response,
         Err(problem) => {
@@ -41,12 +44,17 @@ pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Da
             response
         }
     };
-    if request.method() == Method::HEAD { response.map_body(|_, body| unsent(&body)) } else { response }
+    let is_head = request.method() == Method::HEAD;
+    let response = if is_head { response.map_body(|_, body| unsent(&body)) } else { response };
+    match payload {
+        Payload::None => response,
+        rest => response.map_body(|_, body| draining(body, rest)),
+    }
 }
 
 async fn catch(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut Payload,
     state: &web::Data<State>,
     started: Instant,
     received_us: i64,
@@ -65,7 +73,7 @@ async fn catch(
     let unopened = match socket::is_upgrade(request).then(|| socket::handshake(request)) {
         Some(Ok(handshake)) => {
             head.kind = CaptureKind::WebSocketOpen;
-            return socket::capture::open(handshake, payload, state, head, started).await;
+            return socket::capture::open(handshake, payload.take(), state, head, started).await;
         }
         // Caught like any other request, and told what is wrong with it.
         Some(Err(problem)) => Some(problem),
@@ -87,7 +95,8 @@ async fn catch(
             Kind::BodyTooLarge,
             format!("{} bytes of it were kept", settings.capture.body_bytes_max),
         )),
-        (Ending::TimedOut | Ending::SenderGone, _) => problem_answer(Problem::new(Kind::BodyTimeout)),
+        (Ending::TimedOut, _) => problem_answer(Problem::new(Kind::BodyTimeout)),
+        (Ending::SenderGone, _) => problem_answer(Problem::new(Kind::BodyIncomplete)),
     };
     response.insert_header((CAPTURE_ID, id.to_string()));
     if choice.source != ReplySource::Preflight {
@@ -180,11 +189,12 @@ fn announced(request: &HttpRequest) -> Option<u64> {
 /// body.
 async fn receive(
     reception: &mut Reception,
-    mut payload: web::Payload,
+    payload: &mut Payload,
     request: &HttpRequest,
     state: &State,
 ) -> Result<Ending, crate::intake::Refusal> {
     if request.method() == Method::CONNECT || socket::is_upgrade(request) {
+        drop(payload.take());
         return Ok(Ending::Complete);
     }
     let patience = state.settings.capture.body_idle_timeout();
@@ -192,13 +202,19 @@ async fn receive(
     loop {
         let until = end.min(tokio::time::Instant::now() + patience);
         match tokio::time::timeout_at(until, payload.next()).await {
-            Ok(None) => return Ok(Ending::Complete),
+            Ok(None) => {
+                drop(payload.take());
+                return Ok(Ending::Complete);
+            }
             Ok(Some(Ok(piece))) => {
                 if let Some(ending) = reception.push(&piece).await? {
                     return Ok(ending);
                 }
             }
-            Ok(Some(Err(_))) => return Ok(Ending::SenderGone),
+            Ok(Some(Err(_))) => {
+                drop(payload.take());
+                return Ok(Ending::SenderGone);
+            }
             Err(_) => return Ok(Ending::TimedOut),
         }
     }

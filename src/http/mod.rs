@@ -5,6 +5,7 @@ mod auth;
 mod capture;
 mod client;
 mod cors;
+mod drain;
 mod net;
 mod operations;
 mod problem;

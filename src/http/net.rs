@@ -1,26 +1,34 @@
-//! The net under the API: panics and the framework's own errors are answered as problems, and HEAD is
-//! answered as GET is, less the content.
+//! The net under the API: panics and the framework's own errors are answered as problems, HEAD is answered
+//! as GET is, less the content, and bodies that no handler reads are drained.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, header};
 use actix_web::middleware::Next;
-use actix_web::{Error, ResponseError as _};
+use actix_web::{Error, HttpMessage as _, ResponseError as _};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 
+use super::drain::{Shared, draining};
 use super::problem::{Kind, Problem};
 
 /// Wraps a scope.
 pub async fn net(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let is_head = request.method() == Method::HEAD;
+    let rest = match request.take_payload() {
+        Payload::None => None,
+        body => Some(Shared::new(body)),
+    };
+    // A connection that is upgraded has no body, and no end that could be waited for.
+    let is_upgrade = request.headers().contains_key(header::UPGRADE);
+    request.set_payload(rest.clone().map_or(Payload::None, Shared::payload));
     let response = match unpanicked(next.call(request)).await? {
         Ok(response) => response.map_into_boxed_body(),
         Err(error) if error.as_error::<Problem>().is_some() => return Err(error),
@@ -30,7 +38,11 @@ pub async fn net(
         }
     };
     let response = as_problem(response);
-    Ok(if is_head { response.map_body(|_, body| unsent(&body)) } else { response })
+    let response = if is_head { response.map_body(|_, body| unsent(&body)) } else { response };
+    Ok(match rest.filter(|_| !is_upgrade) {
+        Some(rest) => response.map_body(|_, body| draining(body, rest.payload())),
+        None => response,
+    })
 }
 
 /// Runs work whose panic is one request's: whoever sent it is told, and the node goes on. The panic itself

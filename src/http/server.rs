@@ -115,6 +115,9 @@ fn serve(
     .backlog(BACKLOG)
     .client_request_timeout(options.head_timeout)
     .keep_alive(options.keep_alive)
+    // The server closes first, and at once: a WebSocket's peer waits for it (RFC 6455, section 7.1.1). What
+    // still comes of bodies that nobody reads is not actix's to wait for, but drain.rs'.
+    .client_disconnect_timeout(Duration::ZERO)
     .shutdown_timeout(options.shutdown_timeout.as_secs().max(1))
     .tcp_nodelay(true)
     .disable_signals()

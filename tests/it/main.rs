@@ -10,14 +10,18 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod autobahn;
 mod capture;
 mod cluster;
 mod conformance;
 mod faults;
 mod harness;
+mod hostile;
 mod resuming;
 mod selftest;
 mod shim;
+mod sockets;
+mod stream;
 mod tidy;
 mod tls;
 
@@ -40,7 +44,11 @@ fn trials() -> Vec<Trial> {
         faults::trials(),
         resuming::trials(),
         shim::trials(),
+        hostile::trials(),
         capture::trials(),
+        sockets::trials(),
+        stream::trials(),
+        autobahn::trials(),
     ]
     .into_iter()
     .flatten()

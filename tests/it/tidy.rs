@@ -52,13 +52,21 @@ async fn the_house_is_tidy() -> TestResult {
     if findings.is_empty() { Ok(()) } else { Err(findings.join("\n").into()) }
 }
 
+/// Whether a path of the crate stands in a line; its bare name may, in a text.
+fn uses(line: &str, name: &str) -> bool {
+    line.match_indices(name).any(|(at, _)| {
+        let rest = line[at + name.len()..].trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
+        rest.starts_with("::")
+    })
+}
+
 /// All that is wrong with a file.
 fn check(source: &Source) -> Vec<String> {
     let code = code_lines(&source.text);
     let mut findings = upward_arrows(source, &code);
     for (number, line) in &code {
         for (word, rooms) in CONFINED {
-            if line.contains(word) && !rooms.iter().any(|room| source.path.starts_with(room)) {
+            if uses(line, word) && !rooms.iter().any(|room| source.path.starts_with(room)) {
                 findings.push(format!("src/{}:{number}: {word} stays in {}", source.path, rooms[0]));
             }
         }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use actix_http::ws::OpCode;
+use actix_web::dev::Payload;
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
 use bytes::Bytes;
 use futures_util::stream;
@@ -25,7 +26,7 @@ const SEND_QUEUE: usize = 16;
 /// Accepts the upgrade with the answer to its handshake, once the open is durable.
 pub async fn open(
     mut response: HttpResponseBuilder,
-    payload: web::Payload,
+    payload: Payload,
     state: &web::Data<State>,
     mut head: RequestHead,
     started: Instant,

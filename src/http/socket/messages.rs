@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use actix_http::ws::{OpCode, Parser, ProtocolError};
-use actix_web::web;
+use actix_web::dev::Payload;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 
@@ -45,7 +45,7 @@ pub enum Fault {
 
 /// The receiving side of a WebSocket.
 pub struct Messages {
-    payload: web::Payload,
+    payload: Payload,
     buffer: BytesMut,
     /// A message of which fragments have come: its first opcode and its payload so far.
     open: Option<(OpCode, BytesMut)>,
@@ -56,7 +56,7 @@ pub struct Messages {
 }
 
 impl Messages {
-    pub fn new(payload: web::Payload, message_bytes_max: usize) -> Self {
+    pub fn new(payload: Payload, message_bytes_max: usize) -> Self {
         Self {
             payload,
             buffer: BytesMut::new(),

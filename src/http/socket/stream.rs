@@ -54,7 +54,7 @@ pub async fn stream(
             .insert_header((header::CACHE_CONTROL, "no-cache, no-store"))
             .insert_header(("X-Accel-Buffering", "no"));
     }
-    let messages = upgrade.then(|| Messages::new(payload, CLIENT_MESSAGE_BYTES_MAX));
+    let messages = upgrade.then(|| Messages::new(payload.into_inner(), CLIENT_MESSAGE_BYTES_MAX));
     let body = StreamBody::new(state.into_inner(), subscriber, framing, messages, permit);
     Ok(response.streaming(stream::unfold(Box::new(body), StreamBody::next)))
 }

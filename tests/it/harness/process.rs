@@ -85,6 +85,18 @@ impl Process {
         }
     }
 
+    /// Waits until it has ended by itself, in good order.
+    pub async fn ended(&self, limit: Duration) -> TestResult {
+        let what = format!("{} ends", self.name);
+        let status = eventually_some(limit, &what, || async { self.try_wait().ok().flatten() }).await;
+        self.kill9();
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("{} ended: {status}\n{}", self.name, self.log()).into())
+        }
+    }
+
     /// Sends a signal to the program itself, and waits until it has ended.
     pub async fn end_with(&self, signal: Signal, limit: Duration) -> TestResult<ExitStatus> {
         let pid = self.pid().ok_or_else(|| format!("{} is not running", self.name))?;

@@ -12,4 +12,4 @@ pub use listing::list_captures;
 pub use load::{Acknowledged, Load, Sent};
 pub use raw::{Connection, Response, exchange};
 pub use subscriber::{Framing, Subscriber};
-pub use websocket::{Frame, KEY, VERSION_13, WebSocket, frame, handshake, opcode};
+pub use websocket::{KEY, VERSION_13, WebSocket, frame, handshake, opcode};

@@ -61,14 +61,26 @@ impl Connection {
 
     /// The next response to a method; the one to `HEAD` has no body whatever its head says.
     pub async fn response_to(&mut self, method: &str) -> TestResult<Response> {
-        let head = self.head().await?;
-        let (status, headers) = parse_head(&head)?;
-        let mut response = Response { status, head, headers, body: Vec::new() };
-        let bodiless = method == "HEAD" || matches!(status, 100..=199 | 204 | 304);
+        let mut response = self.head_only().await?;
+        let bodiless = method == "HEAD" || matches!(response.status, 100..=199 | 204 | 304);
         if !bodiless {
             response.body = self.body(response.body_end()?).await?;
         }
         Ok(response)
+    }
+
+    /// The next response without its body, which is still to come.
+    pub async fn head_only(&mut self) -> TestResult<Response> {
+        let head = self.head().await?;
+        let (status, headers) = parse_head(&head)?;
+        Ok(Response { status, head, headers, body: Vec::new() })
+    }
+
+    /// The next chunk of a body.
+    pub async fn next_chunk(&mut self) -> TestResult<Vec<u8>> {
+        let mut chunk = Vec::new();
+        self.chunk(&mut chunk).await?;
+        Ok(chunk)
     }
 
     /// Everything until the other side ends the connection.
