@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::event::Event;
 use crate::metrics::Way;
-use crate::model::{Cursor, Entry};
+use crate::model::{Cursor, Entry, EntryKind, Removal};
 
 /// An event weighs its entry and what it is encoded into.
 const ENCODED_FACTOR: usize = 3;
@@ -233,6 +233,9 @@ impl Sequencer {
         self.last = entry.seq;
         self.last_id = Some(entry.id());
         self.known = self.known.max(entry.seq);
+        if let EntryKind::Removal(removal) = &entry.what {
+            self.forget(removal);
+        }
         self.ring_bytes += entry.weight() * ENCODED_FACTOR;
         self.ring.push_back(Arc::new(Event::new(self.epoch, entry)));
         while self.ring.len() > self.limits.events_max
@@ -243,6 +246,18 @@ impl Sequencer {
             self.ring_floor = oldest.entry.seq;
         }
     }
+
+    /// What was removed is shown to nobody who has not come to it yet.
+    fn forget(&mut self, removal: &Removal) {
+        let bytes = &mut self.ring_bytes;
+        self.ring.retain(|event| {
+            let stays = !removal.removes(&event.entry);
+            if !stays {
+                *bytes -= event.entry.weight() * ENCODED_FACTOR;
+            }
+            stays
+        });
+    }
 }
 
 #[cfg(test)]
@@ -250,7 +265,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{EndpointCode, EntryKind, Removal, Removed};
+    use crate::model::{EndpointCode, Removed};
 
     fn entry(seq: i64) -> Entry {
         let endpoint = EndpointCode::parse("e").unwrap();

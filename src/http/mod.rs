@@ -15,6 +15,8 @@ mod server;
 mod socket;
 mod state;
 
+use actix_web::http::header;
+
 pub use server::{Listening, ServerOptions, start};
 pub use state::State;
 
@@ -25,7 +27,7 @@ fn cors_of_api(settings: &crate::config::Settings) -> actix_cors::Cors {
     let cors = actix_cors::Cors::default()
         .allowed_methods(["GET", "PUT", "POST", "DELETE"])
         .allow_any_header()
-        .expose_any_header()
+        .expose_headers([header::RETRY_AFTER, header::ALLOW, header::CONTENT_DISPOSITION])
         .max_age(max_age);
     if rules.allow_origins.iter().any(|origin| origin == "*") {
         return cors.allow_any_origin();

@@ -49,6 +49,17 @@ pub struct ConfigurationChange {
     pub change: String,
 }
 
+impl Removal {
+    /// Whether an earlier entry is a capture that this removes.
+    pub fn removes(&self, entry: &Entry) -> bool {
+        match (&entry.what, &self.removed) {
+            (EntryKind::Capture(capture), Removed::One(id)) => capture.id == *id,
+            (EntryKind::Capture(capture), Removed::All) => capture.endpoint == self.endpoint,
+            _ => false,
+        }
+    }
+}
+
 impl Entry {
     pub fn id(&self) -> Uuid {
         match &self.what {

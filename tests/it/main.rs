@@ -10,6 +10,8 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+mod access;
+mod api;
 mod autobahn;
 mod capture;
 mod cluster;
@@ -48,6 +50,8 @@ fn trials() -> Vec<Trial> {
         capture::trials(),
         sockets::trials(),
         stream::trials(),
+        api::trials(),
+        access::trials(),
         autobahn::trials(),
     ]
     .into_iter()

@@ -392,7 +392,12 @@ async fn what_cannot_be_subscribed_to_is_a_problem() -> TestResult {
 }
 
 async fn subscribers_have_a_ceiling() -> TestResult {
-    let node = Node::builder().setting("stream.subscribers_max", 2).start().await?;
+    // One that has gone is noticed when it is sent something.
+    let node = Node::builder()
+        .setting("stream.subscribers_max", 2)
+        .setting("stream.heartbeat_ms", 200)
+        .start()
+        .await?;
     let first = subscribe(&node, Framing::Ndjson, "").await?;
     let _second = subscribe(&node, Framing::WebSocket, "").await?;
     check_problem(&node.get("/api/stream").await?, 503, "overloaded")?;

@@ -100,7 +100,12 @@ pub async fn show(
 }
 
 /// A capture's body as it came, made safe to look at: never run, never sniffed, in an origin of its own.
-pub async fn body(id: web::Path<String>, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn body(
+    request: HttpRequest,
+    id: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    Query::refuse(request.query_string())?;
     let (_, capture) = find(&state, &id).await?;
     let mut response = HttpResponse::Ok();
     let content_type =
@@ -133,7 +138,12 @@ pub async fn body(id: web::Path<String>, state: web::Data<State>) -> Result<Http
 }
 
 /// Removes one capture: 204, or 404 where it is not there.
-pub async fn remove(id: web::Path<String>, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn remove(
+    request: HttpRequest,
+    id: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    Query::refuse(request.query_string())?;
     let (_, capture) = find(&state, &id).await?;
     let now_us = state.clock.now_us();
     let removal = super::super::capture::id_at(now_us);

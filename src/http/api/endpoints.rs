@@ -56,6 +56,7 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
 /// Declares an endpoint, so that it catches requests where `capture.auto_create` is off. Idempotent.
 pub async fn declare(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let code = code_of(&request)?;
+    Query::refuse(request.query_string())?;
     let changed = change(&state, &code, Wanted::Declared).await?;
     let mut response = if changed { HttpResponse::Created() } else { HttpResponse::Ok() };
     Ok(response.json(Declared { code: code.as_str(), url: state.capture_url(&code) }))
@@ -63,7 +64,9 @@ pub async fn declare(request: HttpRequest, state: web::Data<State>) -> Result<Ht
 
 /// Withdraws a declared endpoint. What it caught stays.
 pub async fn withdraw(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
-    if change(&state, &code_of(&request)?, Wanted::Withdrawn).await? {
+    let code = code_of(&request)?;
+    Query::refuse(request.query_string())?;
+    if change(&state, &code, Wanted::Withdrawn).await? {
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::because(Kind::UnknownEndpoint, "it was not declared"))
@@ -73,6 +76,7 @@ pub async fn withdraw(request: HttpRequest, state: web::Data<State>) -> Result<H
 /// Removes every capture of an endpoint that was kept before.
 pub async fn remove_captures(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let code = code_of(&request)?;
+    Query::refuse(request.query_string())?;
     let now_us = state.clock.now_us();
     let entry = storage::removals::remove_all(state.database.as_ref(), &code, id_at(now_us), now_us).await?;
     state.announce(entry);

@@ -23,9 +23,7 @@ impl Query {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decoded(name)?, decoded(value)?);
             if !once.contains(&name.as_str()) && !repeatable.contains(&name.as_str()) {
-                let known = [once, repeatable].concat().join("`, `");
-                let problem = format!("`{name}` is not known; there are `{known}`");
-                return Err(Problem::because(Kind::InvalidParameter, problem));
+                return Err(unknown(&name, &[once, repeatable].concat()));
             }
             found.entry(name).or_default().push(value);
         }
@@ -37,6 +35,11 @@ impl Query {
             }
         }
         Ok(Self(found))
+    }
+
+    /// That there are no parameters, where none mean anything.
+    pub fn refuse(query: &str) -> Result<(), Problem> {
+        Self::parse(query, &[], &[]).map(drop)
     }
 
     pub fn one(&self, name: &str) -> Option<&str> {
@@ -71,6 +74,15 @@ impl Query {
         })?;
         Ok(limit.unwrap_or(default))
     }
+}
+
+fn unknown(name: &str, known: &[&str]) -> Problem {
+    let known = match known {
+        [] => "there are none here".to_owned(),
+        [only] => format!("there is `{only}`"),
+        several => format!("there are `{}`", several.join("`, `")),
+    };
+    Problem::because(Kind::InvalidParameter, format!("`{name}` is not known; {known}"))
 }
 
 /// As HTML forms encode it; what is not UTF-8 is refused, not replaced.
