@@ -267,7 +267,6 @@ async fn a_subscriber_that_is_cut_off_at_random_misses_nothing() -> TestResult {
     check_stream(&messages, &sent, last)
 }
 
-<<<<<<< HEAD
 /// They read one in ten of what is sent while it is sent, and the rest afterwards. What is sent is more
 /// than a node is let take of memory here, as it came and as it is encoded, so that it cannot be kept there
 /// for them. (It may take 400 MiB; with that, as much would have to be sent.)
@@ -286,18 +285,6 @@ async fn slow_subscribers_are_fed_everything_in_bounded_memory() -> TestResult {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-=======
-async fn a_slow_subscriber_is_fed_everything_in_bounded_memory() -> TestResult {
-    const ROOM_BYTES: u64 = 400 * 1024 * 1024;
-    let mut cluster =
-        Cluster::start(&shared_redis().await?, |node| node.setting("feed.ring_events_max", 200)).await?;
-    let idle = cluster.nodes[0].resident_bytes()?;
-    let load = cluster.load();
-    // Nobody reads while ten times as much is sent as the ring holds, and then some.
-    eventually(PATIENCE, "so many captures", || async { load.acknowledged() >= CAPTURES as u64 }).await;
-    let grown = cluster.nodes[0].resident_bytes()?.saturating_sub(idle);
-    assert!(grown < ROOM_BYTES, "memory has grown by {grown} bytes");
->>>>>>> main
     let sent = load.stop().await;
     assert_eq!((sent.broken, sent.refused.len()), (0, 0), "{:?}", sent.refused);
     let last = kept(&cluster.nodes[0]).await?;
@@ -314,7 +301,6 @@ async fn a_slow_subscriber_is_fed_everything_in_bounded_memory() -> TestResult {
     Ok(())
 }
 
-<<<<<<< HEAD
 /// What it has committed and could not tell anybody any more.
 async fn what_a_killed_node_has_kept_is_shown_by_the_other() -> TestResult {
     let mut cluster = Cluster::start(&shared_redis().await?, |node| node).await?;
@@ -333,8 +319,6 @@ async fn what_a_killed_node_has_kept_is_shown_by_the_other() -> TestResult {
     check_stream(&read_up_to(&mut cluster.subscribers[1], last).await?, &sent, last)
 }
 
-=======
->>>>>>> main
 async fn three_nodes_that_start_at_once_migrate_once() -> TestResult {
     let database = shared_postgres().await?;
     let builder = Node::builder().database(database.url());
