@@ -107,7 +107,7 @@ impl Node {
             on_commit(hub.clone(), publisher.clone()),
             metrics.clone(),
             &shutdown,
-        );
+        )?;
         let intake = Arc::new(Intake::new(
             database.clone(),
             journal,

@@ -51,10 +51,11 @@ pub async fn unpanicked<T>(work: impl Future<Output = T>) -> Result<T, Problem> 
     AssertUnwindSafe(work).catch_unwind().await.map_err(|_| Problem::new(Kind::Internal))
 }
 
-/// An error that is none of our problems is one of the framework's.
+/// The framework's own errors come as plain text, or without content; ours never do.
 fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     let status = response.status();
-    let ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == Problem::CONTENT_TYPE);
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let ours = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/"));
     if ours || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }

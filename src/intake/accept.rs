@@ -183,9 +183,7 @@ impl Intake {
 
     /// Journals a capture and waits until it is durable.
     pub async fn accept(&self, capture: Capture) -> Result<Accepted, Refusal> {
-        let verdict = self.journal.append(capture)?;
-        // The writer tells everybody; it is gone only when the node has stopped.
-        let seq = verdict.await.map_err(|_| Refusal::DeadlinePassed)??;
+        let seq = self.journal.append(capture).await?;
         Ok(Accepted { seq })
     }
 

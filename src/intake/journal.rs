@@ -24,6 +24,9 @@ pub type OnCommit = Box<dyn Fn(Vec<Entry>) + Send + Sync>;
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const PROBE_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long a sender waits beyond the deadline, within which the writer tells it by itself.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Times that a batch may meet a newer configuration before it is refused.
 const CONFIGURATION_MISSES_MAX: u32 = 10;
 
@@ -42,10 +45,8 @@ pub struct Journal {
     room: Arc<Budget>,
     available: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
+    patience: Duration,
 }
-
-/// Tells a waiting sender what became of its capture: its place, or why it was refused.
-pub type Verdict = oneshot::Receiver<Result<i64, Refusal>>;
 
 struct Queued {
     capture: Arc<Capture>,
@@ -56,7 +57,11 @@ struct Queued {
 }
 
 impl Journal {
-    /// Starts the writer, which ends when the node stops and its queue is empty.
+    /// Starts the writer, which ends when the node stops and its queue is empty. It has a thread of its
+    /// own: nothing else waits behind a commit, and a commit behind nothing else.
+    ///
+    /// # Errors
+    /// Where the system has no room for a further thread.
     pub fn start(
         database: Arc<dyn Database>,
         configuration: Arc<Configuration>,
@@ -64,11 +69,12 @@ impl Journal {
         on_commit: OnCommit,
         metrics: Arc<Metrics>,
         shutdown: &Shutdown,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let (queue, queued) = mpsc::channel(options.queue_captures_max);
         let available = Arc::new(AtomicBool::new(true));
         metrics.database_up.set(1);
         let room = Budget::new(options.queue_bytes_max, metrics.queue_bytes.clone());
+        let patience = options.commit_deadline + PATIENCE;
         let writer = Writer {
             database,
             configuration,
@@ -78,13 +84,33 @@ impl Journal {
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
         };
-        shutdown.spawn(writer.run(queued));
-        Self { queue, room, available, metrics }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (ended, end) = oneshot::channel::<()>();
+        std::thread::Builder::new().name("creel-journal".into()).spawn(move || {
+            runtime.block_on(writer.run(queued));
+            drop(ended);
+        })?;
+        shutdown.spawn(async { drop(end.await) });
+        Ok(Self { queue, room, available, metrics, patience })
     }
 
-    /// Queues a capture without waiting. From here on it is the writer's, whatever becomes of the sender.
-    pub fn append(&self, capture: Capture) -> Result<Verdict, Refusal> {
-        if !self.available.load(Ordering::Acquire) {
+    /// Journals a capture, and waits until it is durable; returns its place. From here on it is the
+    /// writer's, whatever becomes of the sender.
+    pub async fn append(&self, capture: Capture) -> Result<i64, Refusal> {
+        let verdict = self.queue(capture)?;
+        match tokio::time::timeout(self.patience, verdict).await {
+            // The writer tells everybody; it is gone only when the node has stopped.
+            Ok(told) => told.unwrap_or(Err(Refusal::DeadlinePassed)),
+            // It is held up itself, as by a disk that does not answer.
+            Err(_) => {
+                set_available(&self.available, &self.metrics, false);
+                Err(Refusal::DeadlinePassed)
+            }
+        }
+    }
+
+    fn queue(&self, capture: Capture) -> Result<oneshot::Receiver<Result<i64, Refusal>>, Refusal> {
+        if !self.is_available() {
             return Err(Refusal::DatabaseAway);
         }
         let weight = capture.weight();
@@ -337,20 +363,24 @@ impl Writer {
     }
 
     fn set_available(&self, available: bool) {
-        if self.available.swap(available, Ordering::AcqRel) != available {
-            self.metrics.database_up.set(available.into());
-            if available {
-                tracing::info!("the database is back; captures are taken again");
-            } else {
-                tracing::error!("the database is away; captures are refused until it is back");
-            }
-        }
+        set_available(&self.available, &self.metrics, available);
     }
 
     fn tell(&self, queued: Queued, outcome: Result<i64, Refusal>) {
         self.metrics.queue_captures.dec();
         if queued.done.send(outcome).is_err() {
             tracing::trace!("a sender has gone; its capture is kept all the same");
+        }
+    }
+}
+
+fn set_available(flag: &AtomicBool, metrics: &Metrics, available: bool) {
+    if flag.swap(available, Ordering::AcqRel) != available {
+        metrics.database_up.set(available.into());
+        if available {
+            tracing::info!("the database is back; captures are taken again");
+        } else {
+            tracing::error!("the database is away; captures are refused until it is back");
         }
     }
 }

@@ -1,157 +1,250 @@
-//! Hostile senders: each gets a documented answer, nothing panics, and memory stays in bounds.
+//! Hostile input: whatever is sent gets its documented answer, and nothing panics.
 
+use std::process::Command;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::json;
+use tokio::task::JoinSet;
 
-use crate::harness::client::{Connection, Framing, Subscriber, exchange};
+use crate::harness::client::{Connection, WebSocket, opcode};
 use crate::harness::node::Node;
-use crate::harness::{Needs, TestResult, eventually, trials};
-
-const SOON: Duration = Duration::from_secs(30);
-/// What may come on top of a node that does nothing.
-const ROOM_BYTES: u64 = 400 * 1024 * 1024;
+use crate::harness::servers::shared_postgres;
+use crate::harness::{Needs, TestResult, body_of, check_problem, trials};
 
 pub fn trials() -> Vec<Trial> {
     trials! {
-        Needs::NOTHING => what_is_no_http_is_answered_by_the_parser_and_harms_nothing;
-        Needs::NOTHING => many_large_bodies_at_once_stay_within_bounds;
-        Needs::NOTHING => readers_that_read_nothing_stay_within_bounds;
-        Needs::NOTHING => cursors_from_elsewhere_are_refused_or_reset;
+        Needs::NOTHING =>
+            what_the_parser_refuses_gets_a_bare_400,
+            heads_have_limits,
+            a_slow_head_gets_a_bare_408,
+            a_length_that_is_wrong_harms_nobody_else,
+            pipelined_requests_are_answered_in_order,
+            a_zip_bomb_is_kept_as_it_came,
+            noise_harms_nothing;
+        Needs::POSTGRES => nul_and_odd_octets_are_kept_on_postgres_too,
     }
 }
 
-/// It answers, and has made no mistake.
-async fn check_well(node: &Node) -> TestResult {
-    let request = b"POST /r/well HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nok";
-    assert_eq!(exchange(node.address(), request).await?.status, 200);
-    assert_eq!(node.metric("creel_panics_total").await?, 0.0);
+async fn what_the_parser_refuses_gets_a_bare_400() -> TestResult {
+    let node = Node::builder().start().await?;
+    let requests: Vec<&[u8]> = vec![
+        b"GET /r/a?x=\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /r/\xc3\xa9 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /r/a<b HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /r/a\x00b HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /r/a?\"x\" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"G@T /r/a HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET  /r/a HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /r/a HTTP/1.1\r\n\r\n",
+        b"GET /r/a HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET /r/a HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
+        b"GET /r/a HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n",
+        b"GET /r/a HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n",
+        b"GET /r/a HTTP/1.1\r\nHost: a\r\nX: a\r\n folded\r\n\r\n",
+        b"POST /r/a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /r/a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+        b"POST /r/a HTTP/1.1\r\nHost: a\r\nContent-Length: three\r\n\r\nabc",
+        b"POST /r/a HTTP/1.1\r\nHost: a\r\nContent-Length: -3\r\n\r\nabc",
+        b"POST /r/a HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc",
+        b"POST /r/a HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\nabc",
+        b"POST /r/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 not HTTP at all\r\n\r\n",
+        b"\r\n\x00\x00\x00\r\n\r\n",
+    ];
+    for request in &requests {
+        let start = String::from_utf8_lossy(&request[..request.len().min(60)]).into_owned();
+        let mut connection = Connection::open(node.address()).await?;
+        connection.send(request).await?;
+        let answer = connection.response().await.map_err(|error| format!("{start}: {error}"))?;
+        assert_eq!((answer.status, answer.body.len()), (400, 0), "{start}");
+        connection.rest().await.map_err(|error| format!("{start}: {error}"))?;
+    }
+    assert_eq!(node.json("/api/captures").await?["captures"], json!([]), "none of it was caught");
+    node.check_unharmed().await
+}
+
+async fn heads_have_limits() -> TestResult {
+    let node = Node::builder().start().await?;
+    let with_headers = |count: usize| {
+        let headers: String = (1..count).map(|i| format!("X-{i}: {i}\r\n")).collect();
+        format!("GET /r/heads HTTP/1.1\r\nHost: a\r\n{headers}\r\n")
+    };
+    let most = node.exchange(with_headers(96)).await?;
+    assert_eq!(node.kept(&most).await?["headers"].as_array().map(Vec::len), Some(96));
+    let too_many = node.exchange(with_headers(97)).await?;
+    assert_eq!((too_many.status, too_many.body.len()), (431, 0));
+    let large =
+        |bytes: usize| format!("GET /r/heads HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(bytes));
+    let kept = node.kept(&node.exchange(large(100_000)).await?).await?;
+    assert_eq!(
+        kept["headers"][1][1].as_str().or(kept["headers"][0][1].as_str()).map(str::len),
+        Some(100_000)
+    );
+    let too_large = node.exchange(large(140_000)).await?;
+    assert_eq!((too_large.status, too_large.body.len()), (431, 0));
+    let target = |bytes: usize| format!("GET /r/heads?{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(bytes));
+    let kept = node.kept(&node.exchange(target(65_000)).await?).await?;
+    assert_eq!(kept["query"].as_str().map(str::len), Some(65_000));
+    assert_eq!(node.exchange(target(66_000)).await?.status, 400);
+    assert_eq!(node.captures_of("heads", 3).await.len(), 3);
     Ok(())
 }
 
-async fn what_is_no_http_is_answered_by_the_parser_and_harms_nothing() -> TestResult {
-    let node = Node::builder().start().await?;
-    let many = "X-A: 1\r\n".repeat(120);
-    let large = format!("X-A: {}\r\n", "x".repeat(200_000));
-    let table: [(&str, Vec<u8>, &[u16]); 9] = [
-        ("not HTTP", b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n".to_vec(), &[400]),
-        ("invalid UTF-8 in the target", b"GET /r/a?\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), &[400]),
-        ("NUL in the target", b"GET /r/a\0b HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), &[400]),
-        ("NUL in a header", b"GET /r/a HTTP/1.1\r\nHost: x\r\nX-A: a\0b\r\n\r\n".to_vec(), &[400]),
-        ("too many headers", format!("GET /r/a HTTP/1.1\r\nHost: x\r\n{many}\r\n").into_bytes(), &[431]),
-        ("a head too large", format!("GET /r/a HTTP/1.1\r\nHost: x\r\n{large}\r\n").into_bytes(), &[431]),
-        (
-            "two lengths",
-            b"POST /r/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab".to_vec(),
-            &[400],
-        ),
-        (
-            "a length that is none",
-            b"POST /r/a HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n".to_vec(),
-            &[400],
-        ),
-        (
-            "length and chunks",
-            b"POST /r/a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-                .to_vec(),
-            &[400],
-        ),
-    ];
-    for (what, request, expected) in table {
-        let answer = exchange(node.address(), &request).await.map_err(|error| format!("{what}: {error}"))?;
-        assert!(expected.contains(&answer.status), "{what}: {}", answer.status);
-    }
-    check_well(&node).await
-}
-
-/// 150 bodies of 8 MiB at once are more than may be in flight: some are kept, the others are told to
-/// come back.
-async fn many_large_bodies_at_once_stay_within_bounds() -> TestResult {
-    const SENDERS: usize = 150;
-    let node = Node::builder().setting("log.level", "warn").start().await?;
-    let idle = node.resident_bytes()?;
-    let body = vec![b'x'; 8 * 1024 * 1024];
-    let mut request =
-        format!("POST /r/a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
-    request.extend_from_slice(&body);
-    let request = std::sync::Arc::new(request);
-    let senders: Vec<_> = (0..SENDERS)
-        .map(|_| {
-            let (address, request) = (node.address(), request.clone());
-            tokio::spawn(async move {
-                let mut connection = Connection::open(address).await?;
-                // Who is refused early may find the connection closed.
-                let sent = connection.send(&request).await;
-                match connection.response().await {
-                    Ok(response) => Ok(response.status),
-                    Err(_) if sent.is_err() => Ok(503),
-                    Err(error) => Err(error),
-                }
-            })
-        })
-        .collect();
-    let mut most = 0;
-    let mut statuses = Vec::new();
-    for sender in senders {
-        statuses.push(sender.await??);
-        most = most.max(node.resident_bytes()?);
-    }
-    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
-    assert!(statuses.contains(&200), "nothing was kept: {statuses:?}");
-    assert!(most - idle < ROOM_BYTES, "memory has grown by {} MiB", (most - idle) / 1024 / 1024);
-    check_well(&node).await
-}
-
-async fn readers_that_read_nothing_stay_within_bounds() -> TestResult {
-    let node = Node::builder().setting("log.level", "warn").start().await?;
-    let idle = node.resident_bytes()?;
-    let mut readers = Vec::new();
-    for n in 0..100 {
-        readers.push(Subscriber::open(Framing::ALL[n % 3], &node.address(), "endpoint=a&body=full").await?);
-    }
-    let body = "y".repeat(512 * 1024);
-    let request = format!("POST /r/a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+async fn a_slow_head_gets_a_bare_408() -> TestResult {
+    let node = Node::builder().setting("server.head_timeout_ms", 500).start().await?;
     let mut connection = Connection::open(node.address()).await?;
-    for _ in 0..200 {
-        connection.send(request.as_bytes()).await?;
-        assert_eq!(connection.response().await?.status, 200);
-    }
-    let grown = node.resident_bytes()?.saturating_sub(idle);
-    assert!(grown < ROOM_BYTES, "memory has grown by {} MiB", grown / 1024 / 1024);
-    eventually(SOON, "all are subscribed still", || async {
-        node.metric("creel_subscribers").await.is_ok_and(|subscribers| subscribers == 100.0)
-    })
-    .await;
-    // One that reads after all is fed everything, from the database where the ring has moved on.
-    let messages = readers[0].read_captures(200, SOON).await?;
-    crate::harness::client::check_exactly_once_in_order(&messages)?;
-    check_well(&node).await
+    connection.send(b"GET /r/slow HTTP/1.1\r\nHos").await?;
+    let answer = connection.response().await?;
+    assert_eq!((answer.status, answer.body.len()), (408, 0));
+    connection.rest().await?;
+    Ok(())
 }
 
-async fn cursors_from_elsewhere_are_refused_or_reset() -> TestResult {
-    let (node, other) = (Node::builder().start().await?, Node::builder().start().await?);
-    check_well(&other).await?;
-    let mut stranger = Subscriber::open(Framing::WebSocket, &other.address(), "since=earliest").await?;
-    stranger.read_captures(1, SOON).await?;
-    let foreign = stranger.cursor().ok_or("no cursor")?.to_owned();
-    // Another journal's cursor is a cursor, and tells so.
-    let mut subscriber = Subscriber::open(Framing::Sse, &node.address(), &format!("since={foreign}")).await?;
-    subscriber.read_until(SOON, |message| message["type"] == "reset").await?;
-    let garbled = format!("{}A", &foreign[..foreign.len() - 1]);
-    for since in ["x", "AAAA", "..%2F..", "%00", "-1", &"A".repeat(5000), &format!("{foreign}AAAA")] {
-        let request = format!("GET /api/stream?since={since} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        let answer = exchange(node.address(), request.as_bytes()).await?;
-        assert_eq!(answer.status, 400, "{since}: {}", answer.text());
-        assert_eq!(answer.json()?["type"], "/problems/invalid-cursor", "{since}");
+async fn a_length_that_is_wrong_harms_nobody_else() -> TestResult {
+    let node = Node::builder().start().await?;
+    // Too short: what follows is no request.
+    let mut short = Connection::open(node.address()).await?;
+    short.send(b"POST /r/cl HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcdefgh\r\n\r\n").await?;
+    let kept = node.kept(&short.response().await?).await?;
+    assert_eq!(kept["body"]["content"], "abc");
+    assert_eq!(short.response().await?.status, 400);
+    // Too long: it never comes.
+    let mut long = Connection::open(node.address()).await?;
+    long.send(b"POST /r/cl HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\nabc").await?;
+    long.end_sending().await?;
+    let answer = long.response().await?;
+    assert!((400..500).contains(&answer.status), "{}", answer.status);
+    let captures = node.captures_of("cl", 2).await;
+    assert_eq!(
+        (&captures[1]["body"]["content"], &captures[1]["body"]["incomplete"]),
+        (&json!("abc"), &json!(true))
+    );
+    // Chunks that are none.
+    for chunks in ["zz\r\nabc\r\n", "3\r\nabcdef\r\n", "ffffffffffffffffff\r\nabc\r\n", "-1\r\n"] {
+        let mut broken = Connection::open(node.address()).await?;
+        let head = "POST /r/broken HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        broken.send(format!("{head}{chunks}").as_bytes()).await?;
+        let answer = broken.response().await.map_err(|error| format!("{chunks}: {error}"))?;
+        assert!((400..500).contains(&answer.status), "{chunks}: {}", answer.status);
     }
-    for cursor in [foreign.as_str(), garbled.as_str(), "x"] {
-        let request = format!("GET /api/captures?cursor={cursor} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        let answer = exchange(node.address(), request.as_bytes()).await?;
+    let captures = node.captures_of("broken", 4).await;
+    assert!(captures.iter().all(|capture| capture["body"]["incomplete"] == true));
+    node.check_unharmed().await
+}
+
+async fn pipelined_requests_are_answered_in_order() -> TestResult {
+    let node = Node::builder().start().await?;
+    let mut connection = Connection::open(node.address()).await?;
+    let request =
+        |i: usize| format!("POST /r/pipe/{i} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{i:02}");
+    let all: String = (0..40).map(request).collect();
+    connection.send(all.as_bytes()).await?;
+    for i in 0..40 {
+        let kept = node.kept(&connection.response().await?).await?;
         assert_eq!(
-            (answer.status, &answer.json()?["type"]),
-            (400, &"/problems/invalid-cursor".into()),
-            "{cursor}"
+            (&kept["remainder"], &kept["body"]["content"]),
+            (&json!(format!("/{i}")), &json!(format!("{i:02}")))
         );
     }
-    check_well(&node).await
+    Ok(())
+}
+
+async fn a_zip_bomb_is_kept_as_it_came() -> TestResult {
+    let node = Node::builder().start().await?;
+    let bomb = Command::new("sh").args(["-c", "head -c 100000000 /dev/zero | gzip -n1"]).output()?.stdout;
+    assert!(bomb.len() > 100_000 && bomb.len() < 1_000_000, "{} bytes", bomb.len());
+    let before = node.resident_bytes()?;
+    for headers in [
+        "Content-Encoding: gzip\r\n",
+        "Content-Encoding: gzip, gzip\r\n",
+        "Content-Type: application/gzip\r\n",
+    ] {
+        let head =
+            format!("POST /r/bomb HTTP/1.1\r\nHost: a\r\n{headers}Content-Length: {}\r\n\r\n", bomb.len());
+        let answer = node.exchange([head.as_bytes(), &bomb].concat()).await?;
+        let kept = node.kept(&answer).await?;
+        assert!(body_of(&kept)? == bomb, "{headers}");
+    }
+    assert!(node.resident_bytes()? < before + 50_000_000, "nobody has unpacked it");
+    Ok(())
+}
+
+/// Requests and frames with random damage, the same in every run.
+async fn noise_harms_nothing() -> TestResult {
+    let node = Node::builder().start().await?;
+    let seeds: [&[u8]; 5] = [
+        b"POST /r/n/x?a=b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nAccept: text/html;q=0.5\r\n\r\nhello",
+        b"POST /r/n HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nForwarded: for=\"[::1]\"\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"GET /api/captures?limit=3&endpoint=n&from=2026-01-01T00:00:00Z HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /api/captures?cursor=AQAPWWwTM3kvAAAAAAAAAAGlx60z HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n\r\n",
+        b"OPTIONS /r/%6e HTTP/1.1\r\nHost: a\r\nOrigin: b\r\nAccess-Control-Request-Method: X\r\n\r\n",
+    ];
+    let mut random = StdRng::seed_from_u64(7);
+    let mut connections = JoinSet::new();
+    for round in 0..400 {
+        let mut bytes = seeds[round % seeds.len()].to_vec();
+        for _ in 0..random.random_range(1..6) {
+            let at = random.random_range(0..bytes.len());
+            match random.random_range(0..4) {
+                0 => bytes[at] = random.random(),
+                1 => drop(bytes.remove(at)),
+                2 => bytes.insert(at, random.random()),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        let address = node.address();
+        connections.spawn(async move {
+            let mut connection = Connection::open(address).await?;
+            connection.send(&bytes).await?;
+            connection.end_sending().await.ok();
+            tokio::time::timeout(Duration::from_secs(10), connection.rest()).await.ok();
+            TestResult::Ok(())
+        });
+    }
+    for round in 0..100 {
+        let address = node.address();
+        let mut noise = vec![0; random.random_range(1..200)];
+        random.fill(noise.as_mut_slice());
+        connections.spawn(async move {
+            let target = if round % 2 == 0 { "/r/n" } else { "/api/stream" };
+            let mut socket = WebSocket::open(&address, target, "").await?;
+            socket.send_raw(&noise).await.ok();
+            drop(socket);
+            TestResult::Ok(())
+        });
+    }
+    while let Some(outcome) = connections.join_next().await {
+        outcome??;
+    }
+    node.post("/r/n", "still here").await?;
+    node.check_unharmed().await
+}
+
+async fn nul_and_odd_octets_are_kept_on_postgres_too() -> TestResult {
+    let database = shared_postgres().await?;
+    let node = Node::builder().database(database.url()).start().await?;
+    let mut request = b"PO'ST /r/odd%EF%BF%BD%22%5C/%00?\\u0000='--;%00 HTTP/1.1\r\nHost: a\\\r\n".to_vec();
+    request[2] = b'.';
+    request.extend(b"X-Octets: \x80\xff\\x00\\\r\nContent-Length: 6\r\n\r\n\0\xff\0\\0'");
+    let answer = node.exchange(&request).await?;
+    let kept = node.kept(&answer).await?;
+    assert_eq!(kept["endpoint"], "odd\u{fffd}\"\\");
+    assert_eq!(kept["target"], "/r/odd%EF%BF%BD%22%5C/%00?\\u0000='--;%00");
+    assert_eq!(body_of(&kept)?, b"\0\xff\0\\0'");
+    let mut socket = WebSocket::open(&node.address(), "/r/odd", "").await?;
+    socket.send(opcode::TEXT, b"a\0b").await?;
+    socket.close(1000, "why\0not\u{1f3a3}").await?;
+    socket.closed().await?;
+    let captures = node.captures_of("odd", 3).await;
+    assert_eq!(captures[1]["body"]["content"], "a\0b");
+    assert_eq!(captures[2]["websocket"]["close_reason"], "why\0not\u{1f3a3}");
+    assert_eq!(node.outcomes("data_refused").await, 0.0);
+    check_problem(&node.get("/api/captures?endpoint=%00").await?, 400, "invalid-parameter")?;
+    check_problem(&node.get("/api/captures?method=%00").await?, 400, "invalid-parameter")?;
+    assert_eq!(node.get("/api/endpoints?cursor=%00").await?.status, 400);
+    node.check_unharmed().await
 }

@@ -19,8 +19,12 @@ mod conformance;
 mod faults;
 mod harness;
 mod hostile;
+mod memory;
+mod operations;
 mod resuming;
+mod retention;
 mod selftest;
+mod settings;
 mod shim;
 mod sockets;
 mod stream;
@@ -46,12 +50,16 @@ fn trials() -> Vec<Trial> {
         faults::trials(),
         resuming::trials(),
         shim::trials(),
-        hostile::trials(),
         capture::trials(),
         sockets::trials(),
         stream::trials(),
         api::trials(),
         access::trials(),
+        settings::trials(),
+        operations::trials(),
+        retention::trials(),
+        hostile::trials(),
+        memory::trials(),
         autobahn::trials(),
     ]
     .into_iter()

@@ -1,4 +1,4 @@
-//! Migrations; the writing thread runs them, and the lock on the file keeps other processes out.
+//! Migrations; the connection that writes runs them, and the lock on the file keeps other processes out.
 
 use rusqlite::{Connection, OptionalExtension};
 

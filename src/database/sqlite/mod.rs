@@ -1,5 +1,5 @@
-//! SQLite: one thread does all writes, a few connections read, and an OS lock on the folder keeps a
-//! second process out.
+//! SQLite: one connection does all writes, a few others read, and an OS lock on the folder keeps a second
+//! process out.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -8,22 +8,20 @@ use std::time::{Duration, Instant};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::Semaphore;
 
 use super::{
     Appended, Database, DatabaseError, Dialect, JournalBatch, Migrate, Migrated, PoolUse, Row, Sql, Table,
     Value,
 };
 
+mod checkpoints;
 mod errors;
 mod migrate;
 mod writer;
 
 use errors::classify;
-use writer::Job;
-
-/// Writes that wait for the thread. Each waiter holds its own statement, so this is small.
-const WRITE_QUEUE: usize = 64;
+use writer::Writer;
 
 /// Steps of SQLite's virtual machine between two looks at the time.
 const STEPS: i32 = 20_000;
@@ -39,8 +37,8 @@ pub struct SqliteOptions {
 
 pub struct SqliteDatabase {
     options: SqliteOptions,
-    writes: Mutex<Option<mpsc::Sender<Job>>>,
-    writer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// Whoever asks first writes first. None when the database is closed.
+    writer: Arc<tokio::sync::Mutex<Option<Writer>>>,
     readers: Arc<Readers>,
     /// Held as long as the database is open.
     _lock: File,
@@ -62,12 +60,7 @@ impl SqliteDatabase {
             std::fs::create_dir_all(folder).map_err(|error| at(folder, error))?;
         }
         let lock = lock(&options.path)?;
-        let connection = writer::open(&options.path)?;
-        let (sender, receiver) = mpsc::channel(WRITE_QUEUE);
-        let thread = std::thread::Builder::new()
-            .name("creel-sqlite".into())
-            .spawn(move || writer::run(connection, receiver))
-            .map_err(|error| DatabaseError::Other(error.into()))?;
+        let writer = Writer::open(&options.path)?;
         Ok(Self {
             readers: Arc::new(Readers {
                 idle: Mutex::default(),
@@ -75,22 +68,26 @@ impl SqliteDatabase {
                 max: options.readers_max,
             }),
             options,
-            writes: Mutex::new(Some(sender)),
-            writer: Mutex::new(Some(thread)),
+            writer: Arc::new(tokio::sync::Mutex::new(Some(writer))),
             _lock: lock,
         })
     }
 
-    async fn write<T>(
+    /// Has something written by a thread that may wait for it. A caller that has gone does not stop what
+    /// it asked for.
+    async fn write<T: Send + 'static>(
         &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, DatabaseError>>) -> Job,
+        work: impl FnOnce(&mut Connection) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, DatabaseError> {
-        let closed = || DatabaseError::Unavailable("the database is closed".into());
-        let sender = self.writes.lock().unwrap_or_else(PoisonError::into_inner).clone().ok_or_else(closed)?;
-        let (done, result) = oneshot::channel();
-        sender.send(job(done)).await.map_err(|_| closed())?;
-        result.await.map_err(|_| closed())?
+        let mut writer = self.writer.clone().lock_owned().await;
+        tokio::task::spawn_blocking(move || work(&mut writer.as_mut().ok_or_else(closed)?.connection))
+            .await
+            .map_err(|error| DatabaseError::Other(error.into()))?
     }
+}
+
+fn closed() -> DatabaseError {
+    DatabaseError::Unavailable("the database is closed".into())
 }
 
 #[async_trait::async_trait]
@@ -99,15 +96,17 @@ impl Database for SqliteDatabase {
         Dialect::Sqlite
     }
 
+    /// Blocks the caller's thread, which is the journal's own: two changes of thread a commit would cost
+    /// more than anything else in it.
     async fn append(&self, batch: &JournalBatch<'_>) -> Result<Appended, DatabaseError> {
-        let captures = batch.captures.to_vec();
-        let config_seq = batch.config_seq;
-        self.write(|done| Job::Append { captures, config_seq, done }).await
+        let mut writer = self.writer.lock().await;
+        let connection = &mut writer.as_mut().ok_or_else(closed)?.connection;
+        writer::append(connection, batch.captures, batch.config_seq)
     }
 
     async fn execute(&self, sql: &Sql, values: &[Value]) -> Result<u64, DatabaseError> {
         let (text, values) = (sql.sqlite, values.to_vec());
-        self.write(|done| Job::Execute { text, values, done }).await
+        self.write(move |connection| writer::execute(connection, text, &values)).await
     }
 
     async fn query(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
@@ -128,20 +127,21 @@ impl Database for SqliteDatabase {
     }
 
     async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError> {
-        let statements = statements.iter().map(|(sql, values)| (sql.sqlite, values.clone())).collect();
-        self.write(|done| Job::Batch { statements, done }).await
+        let statements: Vec<_> =
+            statements.iter().map(|(sql, values)| (sql.sqlite, values.clone())).collect();
+        self.write(move |connection| writer::batch(connection, &statements)).await
     }
 
     async fn insert(&self, table: &'static Table, rows: Vec<Vec<Value>>) -> Result<(), DatabaseError> {
-        self.write(|done| Job::Insert { table, rows, done }).await
+        self.write(move |connection| writer::insert(connection, table, &rows)).await
     }
 
     async fn migrate(&self, mode: Migrate) -> Result<Migrated, DatabaseError> {
-        self.write(|done| Job::Migrate { mode, done }).await
+        self.write(move |connection| migrate::run(connection, mode)).await
     }
 
     async fn durability(&self) -> Result<String, DatabaseError> {
-        self.write(|done| Job::Durability { done }).await
+        self.write(|connection| writer::durability(connection)).await
     }
 
     fn pool(&self) -> PoolUse {
@@ -153,13 +153,11 @@ impl Database for SqliteDatabase {
     async fn close(&self) {
         self.readers.permits.close();
         self.readers.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        drop(self.writes.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-            if !matches!(joined, Ok(Ok(()))) {
-                tracing::error!("the thread that writes to the database panicked");
-            }
+        let writer = self.writer.lock().await.take();
+        if let Some(writer) = writer
+            && let Err(error) = tokio::task::spawn_blocking(|| writer.close()).await
+        {
+            tracing::error!(%error, "failed to close the database");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! The thread that does all writes, one transaction at a time.
+//! Writing: what the one connection that writes is asked to do.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior, params};
-use tokio::sync::{mpsc, oneshot};
 
 use super::errors::classify;
-use super::{migrate, numbered, parameter, rows};
+use super::{checkpoints, numbered, parameter, rows};
 use crate::database::columns::{CaptureColumns, columns};
-use crate::database::{Appended, DatabaseError, Migrate, Migrated, Row, Table, Value};
+use crate::database::{Appended, DatabaseError, Row, Table, Value};
 use crate::model::Capture;
 
 const HEAD: &str =
@@ -21,27 +21,40 @@ const PUT: &str = concat!(
     ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)"
 );
 
-type Done<T> = oneshot::Sender<Result<T, DatabaseError>>;
+/// How long a write waits for another program that has the file locked.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the thread is asked to do. A caller that has gone does not stop what it asked for.
-pub enum Job {
-    Append { captures: Vec<Arc<Capture>>, config_seq: i64, done: Done<Appended> },
-    Execute { text: &'static str, values: Vec<Value>, done: Done<u64> },
-    Batch { statements: Vec<(&'static str, Vec<Value>)>, done: Done<Vec<Vec<Row>>> },
-    Insert { table: &'static Table, rows: Vec<Vec<Value>>, done: Done<()> },
-    Migrate { mode: Migrate, done: Done<Migrated> },
-    Durability { done: Done<String> },
+/// The connection that does all writes, one transaction at a time.
+pub struct Writer {
+    pub connection: Connection,
+    checkpoints: JoinHandle<()>,
+}
+
+impl Writer {
+    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+        let mut connection = open(path)?;
+        let checkpoints = checkpoints::start(&mut connection, path)?;
+        Ok(Self { connection, checkpoints })
+    }
+
+    /// Closes the connection, and waits for the thread that copies its log.
+    pub fn close(self) {
+        drop(self.connection);
+        if self.checkpoints.join().is_err() {
+            tracing::error!("the thread that copies the write-ahead log panicked");
+        }
+    }
 }
 
 /// Opens the connection for writing: the journal ahead of the file, and every commit on the disk before
 /// it is told (`synchronous=FULL`; SQLite manual, "Write-Ahead Logging" and "PRAGMA synchronous").
 pub fn open(path: &Path) -> Result<Connection, DatabaseError> {
     let connection = Connection::open(path).map_err(classify)?;
-    connection.busy_timeout(Duration::from_secs(5)).map_err(classify)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(classify)?;
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-             PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864; \
+             PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864; \
              PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY;",
         )
         .map_err(classify)?;
@@ -49,29 +62,7 @@ pub fn open(path: &Path) -> Result<Connection, DatabaseError> {
     Ok(connection)
 }
 
-/// Works until the last sender is gone.
-pub fn run(mut connection: Connection, mut jobs: mpsc::Receiver<Job>) {
-    while let Some(job) = jobs.blocking_recv() {
-        match job {
-            Job::Append { captures, config_seq, done } => {
-                tell(done, append(&mut connection, &captures, config_seq));
-            }
-            Job::Execute { text, values, done } => tell(done, execute(&connection, text, &values)),
-            Job::Batch { statements, done } => tell(done, batch(&mut connection, &statements)),
-            Job::Insert { table, rows, done } => tell(done, insert(&mut connection, table, &rows)),
-            Job::Migrate { mode, done } => tell(done, migrate::run(&mut connection, mode)),
-            Job::Durability { done } => tell(done, durability(&connection)),
-        }
-    }
-}
-
-fn tell<T>(done: Done<T>, result: Result<T, DatabaseError>) {
-    if done.send(result).is_err() {
-        tracing::debug!("whoever asked for a write has gone");
-    }
-}
-
-fn append(
+pub fn append(
     connection: &mut Connection,
     captures: &[Arc<Capture>],
     config_seq: i64,
@@ -126,16 +117,16 @@ fn append_in(
     Ok(Appended::At { base })
 }
 
-fn execute(connection: &Connection, text: &str, values: &[Value]) -> Result<u64, DatabaseError> {
+pub fn execute(connection: &Connection, text: &str, values: &[Value]) -> Result<u64, DatabaseError> {
     let mut statement = connection.prepare_cached(&numbered(text)).map_err(classify)?;
     let changed =
         statement.execute(rusqlite::params_from_iter(values.iter().map(parameter))).map_err(classify)?;
     Ok(changed as u64)
 }
 
-fn batch(
+pub fn batch(
     connection: &mut Connection,
-    statements: &[(&'static str, Vec<Value>)],
+    statements: &[(&str, Vec<Value>)],
 ) -> Result<Vec<Vec<Row>>, DatabaseError> {
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(classify)?;
@@ -146,7 +137,7 @@ fn batch(
     Ok(results)
 }
 
-fn insert(connection: &mut Connection, table: &Table, rows: &[Vec<Value>]) -> Result<(), DatabaseError> {
+pub fn insert(connection: &mut Connection, table: &Table, rows: &[Vec<Value>]) -> Result<(), DatabaseError> {
     let places = (1..=table.columns.len()).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
     let names = table.column_names();
     let text = format!("INSERT INTO {} ({names}) VALUES ({places}) ON CONFLICT DO NOTHING", table.name);
@@ -161,7 +152,7 @@ fn insert(connection: &mut Connection, table: &Table, rows: &[Vec<Value>]) -> Re
     transaction.commit().map_err(classify)
 }
 
-fn durability(connection: &Connection) -> Result<String, DatabaseError> {
+pub fn durability(connection: &Connection) -> Result<String, DatabaseError> {
     let synchronous: i64 =
         connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).map_err(classify)?;
     let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(classify)?;

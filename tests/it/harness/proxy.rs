@@ -202,6 +202,8 @@ async fn pump(
         to.write_all(&buffer[..allowed]).await?;
         if allowed < read {
             control.cut();
+            // Nothing may pass behind what is missing.
+            return Ok(());
         }
     }
 }

@@ -17,6 +17,7 @@ const SOON: Duration = Duration::from_secs(10);
 pub fn trials() -> Vec<Trial> {
     trials! {
         Needs::NOTHING => bytes_pass, a_cut_ends_connections_and_not_the_proxy, a_cut_comes_after_so_many_bytes,
+            nothing_comes_behind_a_cut,
             a_pause_holds_both_ways, held_replies_come_later, refusal_is_for_new_connections,
             a_url_leads_through_it;
     }
@@ -71,6 +72,36 @@ async fn a_cut_comes_after_so_many_bytes() -> TestResult {
     assert_eq!(answer, b"123", "six bytes there and three back");
     let mut stream = TcpStream::connect(proxy.address()).await?;
     assert!(echoes(&mut stream, "all of a longer text").await?, "it cuts once");
+    Ok(())
+}
+
+/// Also where the server goes on sending, as fast as it can.
+async fn nothing_comes_behind_a_cut() -> TestResult {
+    let pattern: Vec<u8> = (0..1 << 16).map(|place: u32| (place % 251) as u8).collect();
+    let sent = pattern.clone();
+    let server = TinyServer::start(move |mut stream| {
+        let sent = sent.clone();
+        async move {
+            while stream.write_all(&sent).await.is_ok() {}
+            Ok(())
+        }
+    })
+    .await?;
+    let proxy = Proxy::start(server.address.clone()).await?;
+    for round in 1..60u32 {
+        let bytes = round * 9_973;
+        proxy.cut_after(bytes);
+        let mut streams =
+            [TcpStream::connect(proxy.address()).await?, TcpStream::connect(proxy.address()).await?];
+        let mut passed = 0;
+        for stream in &mut streams {
+            let mut read = Vec::new();
+            stream.read_to_end(&mut read).await.ok();
+            assert!(read.iter().zip(pattern.iter().cycle()).all(|(read, sent)| read == sent), "a hole");
+            passed += read.len();
+        }
+        assert!(passed <= bytes as usize, "{passed} of {bytes} bytes have passed");
+    }
     Ok(())
 }
 

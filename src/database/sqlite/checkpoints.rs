@@ -1,0 +1,107 @@
+//! Checkpoints: what the write-ahead log holds is copied into the database file beside the writer, so that
+//! captures do not wait for it (SQLite manual, "Write-Ahead Logging", section 2.1).
+//!
+//! A thread of its own copies while the writer goes on, again and again until little is left. The writer
+//! copies that rest between two commits, and the log begins anew.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use rusqlite::Connection;
+use rusqlite::hooks::Wal;
+use rusqlite::wal::CheckpointMode;
+
+use super::errors::classify;
+use super::writer;
+use crate::database::DatabaseError;
+
+/// Pages in the log at which a checkpoint begins: 16 MiB.
+const PAGES: i32 = 4_000;
+
+/// Pages that the writer copies itself, and times that the thread goes before it does so in any case.
+const REST: i32 = 500;
+const PASSES_MAX: u32 = 4;
+
+/// Stands for the number of pages that were copied while they are being copied.
+const COPYING: i32 = -1;
+
+/// What the writer knows of the log; it looks after each commit.
+struct Progress {
+    wanted: SyncSender<()>,
+    copied: Arc<AtomicI32>,
+    /// Passes of the thread in this checkpoint; 0 where there is none.
+    passes: u32,
+    /// Pages in the log after the last commit, and when it was last copied whole.
+    last: i32,
+    whole: i32,
+}
+
+/// Has checkpoints made for this writer, by a thread that ends when the writer is closed.
+pub fn start(writer: &mut Connection, path: &Path) -> Result<JoinHandle<()>, DatabaseError> {
+    let connection = writer::open(path)?;
+    let (wanted, wishes) = sync_channel(1);
+    let copied = Arc::new(AtomicI32::new(0));
+    let mut progress = Progress { wanted, copied: copied.clone(), passes: 0, last: 0, whole: 0 };
+    let thread = std::thread::Builder::new()
+        .name("creel-checkpoint".into())
+        .spawn(move || copy(&connection, &wishes, &copied))
+        .map_err(|error| DatabaseError::Other(error.into()))?;
+    // An error here would be told as the commit's, which has succeeded.
+    let hook = move |log: &mut Wal, pages| {
+        progress.committed(log, pages);
+        Ok(())
+    };
+    writer.wal_hook(Some(hook)).map_err(classify)?;
+    Ok(thread)
+}
+
+impl Progress {
+    fn committed(&mut self, log: &mut Wal, pages: i32) {
+        if pages < self.last {
+            self.whole = 0;
+        }
+        self.last = pages;
+        if self.passes == 0 {
+            if pages - self.whole >= PAGES {
+                self.pass();
+            }
+            return;
+        }
+        let copied = self.copied.load(Ordering::Acquire);
+        if copied == COPYING {
+            return;
+        }
+        if pages - copied > REST && self.passes < PASSES_MAX {
+            return self.pass();
+        }
+        self.passes = 0;
+        match log.checkpoint_v2(CheckpointMode::PASSIVE) {
+            Ok(_) => self.whole = pages,
+            Err(error) => tracing::debug!(%error, "failed to end a checkpoint"),
+        }
+    }
+
+    fn pass(&mut self) {
+        self.passes += 1;
+        self.copied.store(COPYING, Ordering::Release);
+        if self.wanted.try_send(()).is_err() {
+            self.copied.store(0, Ordering::Release);
+        }
+    }
+}
+
+fn copy(connection: &Connection, wishes: &Receiver<()>, copied: &AtomicI32) {
+    while let Ok(()) = wishes.recv() {
+        let pages = match connection.wal_checkpoint_v2(Some(rusqlite::MAIN_DB), CheckpointMode::PASSIVE) {
+            Ok((_, pages)) => pages.max(0),
+            Err(error) => {
+                tracing::warn!(%error, "failed to copy the write-ahead log");
+                0
+            }
+        };
+        copied.store(pages, Ordering::Release);
+    }
+}

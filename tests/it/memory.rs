@@ -1,0 +1,138 @@
+//! Memory stays within its bound, whatever is sent, held back or not taken.
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+
+use crate::harness::client::{
+    Connection, Framing, Subscriber, WebSocket, check_exactly_once_in_order, opcode,
+};
+use crate::harness::node::Node;
+use crate::harness::{Needs, TestResult, eventually, trials};
+
+const SOON: Duration = Duration::from_secs(30);
+/// What may come on top of a node that does nothing.
+const ROOM_BYTES: u64 = 400 * 1024 * 1024;
+
+pub fn trials() -> Vec<Trial> {
+    trials! {
+        Needs::NOTHING =>
+            many_large_bodies_at_once_stay_within_bounds,
+            readers_that_read_nothing_stay_within_bounds,
+            what_is_begun_and_never_ended_stays_within_bounds,
+    }
+}
+
+/// The outcome of some work, and the most memory that the node had resident meanwhile.
+async fn watched<T>(node: &Node, work: impl Future<Output = TestResult<T>>) -> TestResult<(T, u64)> {
+    let mut most = 0;
+    let mut work = std::pin::pin!(work);
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        tokio::select! {
+            outcome = &mut work => return Ok((outcome?, most.max(node.resident_bytes()?))),
+            _ = pace.tick() => most = most.max(node.resident_bytes()?),
+        }
+    }
+}
+
+/// 150 bodies of 8 MiB at once are more than may be in flight: some are kept, the others are told to
+/// come back.
+async fn many_large_bodies_at_once_stay_within_bounds() -> TestResult {
+    const SENDERS: usize = 150;
+    let node = Node::builder().setting("log.level", "warn").start().await?;
+    let idle = node.resident_bytes()?;
+    let body = vec![b'x'; 8 * 1024 * 1024];
+    let mut request =
+        format!("POST /r/a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+    request.extend_from_slice(&body);
+    let request = std::sync::Arc::new(request);
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|_| {
+            let (address, request) = (node.address(), request.clone());
+            tokio::spawn(async move {
+                let mut connection = Connection::open(address).await?;
+                // Who is refused early may find the connection closed.
+                let sent = connection.send(&request).await;
+                match connection.response().await {
+                    Ok(response) => Ok(response.status),
+                    Err(_) if sent.is_err() => Ok(503),
+                    Err(error) => Err(error),
+                }
+            })
+        })
+        .collect();
+    let answers = async {
+        let mut statuses = Vec::new();
+        for sender in senders {
+            statuses.push(sender.await??);
+        }
+        TestResult::Ok(statuses)
+    };
+    let (statuses, most) = watched(&node, answers).await?;
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    assert!(statuses.contains(&200), "nothing was kept: {statuses:?}");
+    assert!(most - idle < ROOM_BYTES, "memory has grown by {} MiB", (most - idle) / 1024 / 1024);
+    node.check_unharmed().await
+}
+
+async fn readers_that_read_nothing_stay_within_bounds() -> TestResult {
+    let node = Node::builder().setting("log.level", "warn").start().await?;
+    let idle = node.resident_bytes()?;
+    let mut readers = Vec::new();
+    for n in 0..100 {
+        readers.push(Subscriber::open(Framing::ALL[n % 3], &node.address(), "endpoint=a&body=full").await?);
+    }
+    let body = "y".repeat(512 * 1024);
+    let request = format!("POST /r/a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut connection = Connection::open(node.address()).await?;
+    for _ in 0..200 {
+        connection.send(request.as_bytes()).await?;
+        assert_eq!(connection.response().await?.status, 200);
+    }
+    let grown = node.resident_bytes()?.saturating_sub(idle);
+    assert!(grown < ROOM_BYTES, "memory has grown by {} MiB", grown / 1024 / 1024);
+    eventually(SOON, "all are subscribed still", || async {
+        node.metric("creel_subscribers").await.is_ok_and(|subscribers| subscribers == 100.0)
+    })
+    .await;
+    // One that reads after all is fed everything, from the database where the ring has moved on.
+    let messages = readers[0].read_captures(200, SOON).await?;
+    check_exactly_once_in_order(&messages)?;
+    node.check_unharmed().await
+}
+
+/// Bodies and messages that stop in the middle, heads without an end, sockets that say nothing.
+async fn what_is_begun_and_never_ended_stays_within_bounds() -> TestResult {
+    let node = Node::builder().setting("log.level", "warn").start().await?;
+    let idle = node.resident_bytes()?;
+    let body = "POST /r/half HTTP/1.1\r\nHost: a\r\nContent-Length: 8388608\r\n\r\n".to_owned()
+        + &"x".repeat(300_000);
+    let head = "GET /r/partial HTTP/1.1\r\nHost: a\r\nX: ".to_owned() + &"x".repeat(60_000);
+    let holding = async {
+        let (mut connections, mut sockets) = (Vec::new(), Vec::new());
+        for i in 0..400 {
+            let mut connection = Connection::open(node.address()).await?;
+            connection.send(if i % 2 == 0 { &body } else { &head }.as_bytes()).await?;
+            connections.push(connection);
+        }
+        for i in 0..200 {
+            let target = if i % 2 == 0 { "/r/idle" } else { "/api/stream" };
+            let mut socket = WebSocket::open(&node.address(), target, "").await?;
+            if i % 4 == 0 {
+                socket.send_frame(opcode::BINARY, true, &[0; 1_000_000]).await?;
+            }
+            sockets.push(socket);
+        }
+        eventually(SOON, "all of them are there", || async {
+            node.metric("creel_subscribers").await.is_ok_and(|n| n == 100.0)
+                && node.metric("creel_capture_sockets").await.is_ok_and(|n| n == 100.0)
+        })
+        .await;
+        node.post("/r/other", "and it goes on").await?;
+        TestResult::Ok(())
+    };
+    let ((), most) = watched(&node, holding).await?;
+    assert!(most - idle < ROOM_BYTES, "memory has grown by {} MiB", (most - idle) / 1024 / 1024);
+    node.check_unharmed().await
+}

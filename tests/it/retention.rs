@@ -1,0 +1,158 @@
+//! Retention: what is too old or too much goes in small steps, the totals are right, readers are told.
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use serde_json::Value;
+
+use crate::harness::client::{Framing, Subscriber, captures};
+use crate::harness::node::{Node, NodeBuilder};
+use crate::harness::{Needs, TestResult, check_problem, eventually, trials};
+
+pub fn trials() -> Vec<Trial> {
+    trials! {
+        Needs::NOTHING =>
+            an_endpoint_keeps_its_newest,
+            what_is_too_old_goes,
+            the_oldest_go_when_it_is_too_much_in_all,
+            bodies_and_answers_go_with_their_captures,
+            a_reader_whose_place_was_trimmed_is_told,
+    }
+}
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// In small steps, looked at often.
+fn keeping(setting: &str, value: u64) -> NodeBuilder {
+    Node::builder()
+        .setting("retention.interval_ms", 100)
+        .setting("retention.step_captures", 3)
+        .setting(&format!("retention.{setting}"), value)
+}
+
+async fn totals(node: &Node, code: &str) -> TestResult<(u64, u64)> {
+    let page = node.json("/api/endpoints").await?;
+    let found = page["endpoints"].as_array().and_then(|all| all.iter().find(|e| e["code"] == *code));
+    let number = |key: &str| found.and_then(|endpoint| endpoint[key].as_u64()).unwrap_or_default();
+    Ok((number("captures"), number("bytes")))
+}
+
+/// The bodies that are kept, the oldest first.
+async fn bodies(node: &Node, code: &str) -> TestResult<Vec<String>> {
+    let page = node.json(&format!("/api/captures?order=oldest&limit=500&endpoint={code}")).await?;
+    let all = page["captures"].as_array().ok_or("no captures")?;
+    Ok(all.iter().map(|c| c["body"]["content"].as_str().unwrap_or_default().to_owned()).collect())
+}
+
+async fn an_endpoint_keeps_its_newest() -> TestResult {
+    let node = keeping("captures_per_endpoint_max", 5).start().await?;
+    for i in 0..20 {
+        node.post("/r/many", format!("{i:02}")).await?;
+    }
+    for i in 0..4 {
+        node.post("/r/few", i.to_string()).await?;
+    }
+    eventually(LIMIT, "five are left, and counted", || async {
+        bodies(&node, "many").await.is_ok_and(|left| left == ["15", "16", "17", "18", "19"])
+            && totals(&node, "many").await.is_ok_and(|(captures, _)| captures == 5)
+    })
+    .await;
+    assert_eq!(bodies(&node, "few").await?.len(), 4);
+    eventually(LIMIT, "what was trimmed is deleted", || async {
+        node.metric("creel_retention_captures_total").await.is_ok_and(|gone| gone == 15.0)
+    })
+    .await;
+    node.post("/r/many", "20").await?;
+    eventually(LIMIT, "and so it goes on", || async {
+        bodies(&node, "many").await.is_ok_and(|left| left == ["16", "17", "18", "19", "20"])
+    })
+    .await;
+    Ok(())
+}
+
+async fn what_is_too_old_goes() -> TestResult {
+    let node = keeping("age_s_max", 2).start().await?;
+    let mut ids = Vec::new();
+    for code in ["a", "b", "a", "c", "a", "b", "a"] {
+        ids.push(node.post(&format!("/r/{code}"), code).await?);
+    }
+    assert_eq!(bodies(&node, "a").await?.len(), 4, "not yet");
+    eventually(LIMIT, "all of them are gone", || async {
+        node.json("/api/captures")
+            .await
+            .is_ok_and(|page| page["captures"].as_array().is_some_and(Vec::is_empty))
+            && totals(&node, "a").await.is_ok_and(|totals| totals == (0, 0))
+    })
+    .await;
+    check_problem(&node.get(&format!("/api/captures/{}", ids[0])).await?, 404, "unknown-capture")?;
+    node.post("/r/a", "new").await?;
+    assert_eq!(bodies(&node, "a").await?, ["new"]);
+    Ok(())
+}
+
+async fn the_oldest_go_when_it_is_too_much_in_all() -> TestResult {
+    let node = keeping("bytes_max", 20_000).start().await?;
+    for i in 0..30 {
+        node.post(if i % 2 == 0 { "/r/even" } else { "/r/odd" }, format!("{i:02}{}", "x".repeat(2000)))
+            .await?;
+    }
+    eventually(LIMIT, "no more than may be is kept", || async {
+        let (even, odd) = (totals(&node, "even").await, totals(&node, "odd").await);
+        matches!((even, odd), (Ok((e, b)), Ok((o, c))) if e + o > 0 && b + c <= 20_000)
+    })
+    .await;
+    let left = [bodies(&node, "even").await?, bodies(&node, "odd").await?].concat();
+    let mut left: Vec<u32> = left.iter().map(|body| body[..2].parse()).collect::<Result<_, _>>()?;
+    left.sort_unstable();
+    assert_eq!(left.last(), Some(&29), "the newest stay");
+    let first = 30 - u32::try_from(left.len())?;
+    assert_eq!(left, (first..30).collect::<Vec<_>>(), "the oldest of all go, whatever their endpoint");
+    assert!(left.len() >= 5, "and no more than must: {left:?}");
+    Ok(())
+}
+
+async fn bodies_and_answers_go_with_their_captures() -> TestResult {
+    let node = keeping("captures_per_endpoint_max", 1).start().await?;
+    for _ in 0..3 {
+        node.post("/r/large", vec![b'x'; 300_000]).await?;
+    }
+    let rows = |table: &str| -> TestResult<i64> {
+        let file = rusqlite::Connection::open(node.folder().join("creel-data/creel.db"))?;
+        Ok(file.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?)
+    };
+    eventually(LIMIT, "only what belongs to the one is left", || async {
+        rows("journal").is_ok_and(|n| n == 1)
+            && rows("body_parts").is_ok_and(|n| n == 2)
+            && rows("answers").is_ok_and(|n| n == 1)
+    })
+    .await;
+    Ok(())
+}
+
+async fn a_reader_whose_place_was_trimmed_is_told() -> TestResult {
+    // What a node still has in memory may be shown; here it has next to nothing.
+    let node = keeping("captures_per_endpoint_max", 2).setting("feed.ring_events_max", 1).start().await?;
+    node.post("/r/a", "0").await?;
+    let mut reader = Subscriber::open(Framing::Ndjson, &node.address(), "since=earliest").await?;
+    reader.read_captures(1, LIMIT).await?;
+    let place = reader.cursor().ok_or("no cursor")?.to_owned();
+    drop(reader);
+    for i in 1..10 {
+        node.post("/r/a", i.to_string()).await?;
+        node.post("/r/b", i.to_string()).await?;
+    }
+    eventually(LIMIT, "two of each are left", || async {
+        bodies(&node, "a").await.is_ok_and(|left| left == ["8", "9"])
+            && bodies(&node, "b").await.is_ok_and(|left| left == ["8", "9"])
+    })
+    .await;
+    let mut told =
+        Subscriber::open(Framing::Sse, &node.address(), &format!("endpoint=a&since={place}")).await?;
+    let messages = told.read_captures(2, LIMIT).await?;
+    let kinds: Vec<&Value> = messages.iter().map(|message| &message["type"]).collect();
+    assert_eq!(kinds[..2], ["ready", "truncated"], "{messages:?}");
+    assert_eq!(messages[1]["endpoints"], serde_json::json!(["a"]));
+    let left: Vec<_> = captures(&messages).iter().map(|c| c["body"]["content"].clone()).collect();
+    assert_eq!(left, ["8", "9"]);
+    Ok(())
+}
