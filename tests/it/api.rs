@@ -292,8 +292,9 @@ async fn every_parameter_is_known_or_refused() -> TestResult {
             "`until`: an RFC 3339 instant is expected, as 2026-01-31T12:00:00Z",
         ),
         ("/api/captures?endpoint=", "`endpoint`: an endpoint code has 1 to 255 bytes"),
-        ("/api/captures?endpoint=a%00", "`endpoint`: an endpoint code has no control characters"),
-        ("/api/captures?method=%ff", "the query is not UTF-8"),
+        ("/api/captures?endpoint=a%01", "`endpoint`: an endpoint code has no control characters"),
+        ("/api/captures?method=%ff", "the query is not UTF-8 without NUL"),
+        ("/api/captures?method=a%00", "the query is not UTF-8 without NUL"),
         (
             "/api/captures?body=full",
             "`body`: a listing shows `preview` or `none`; ask for one capture to see all of it",

@@ -80,10 +80,8 @@ async fn heads_have_limits() -> TestResult {
     let large =
         |bytes: usize| format!("GET /r/heads HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(bytes));
     let kept = node.kept(&node.exchange(large(100_000)).await?).await?;
-    assert_eq!(
-        kept["headers"][1][1].as_str().or(kept["headers"][0][1].as_str()).map(str::len),
-        Some(100_000)
-    );
+    let values = kept["headers"].as_array().into_iter().flatten().map(|header| header[1].as_str());
+    assert_eq!(values.flatten().map(str::len).max(), Some(100_000));
     let too_large = node.exchange(large(140_000)).await?;
     assert_eq!((too_large.status, too_large.body.len()), (431, 0));
     let target = |bytes: usize| format!("GET /r/heads?{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(bytes));
@@ -128,8 +126,9 @@ async fn a_length_that_is_wrong_harms_nobody_else() -> TestResult {
         let mut broken = Connection::open(node.address()).await?;
         let head = "POST /r/broken HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
         broken.send(format!("{head}{chunks}").as_bytes()).await?;
-        let answer = broken.response().await.map_err(|error| format!("{chunks}: {error}"))?;
-        assert!((400..500).contains(&answer.status), "{chunks}: {}", answer.status);
+        // There may be an answer, and it ends.
+        let answer = broken.rest().await?;
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{chunks}");
     }
     let captures = node.captures_of("broken", 4).await;
     assert!(captures.iter().all(|capture| capture["body"]["incomplete"] == true));

@@ -136,7 +136,8 @@ async fn secrets_are_never_shown() -> TestResult {
     assert!(!node.log().contains(WORD), "{}", node.log());
 
     let url = |scheme: &str| format!("{scheme}://user:{WORD}@127.0.0.1:1/name");
-    let attempts: [(&[&str], Vec<(&str, String)>); 3] = [
+    type Attempt<'a> = (&'a [&'a str], Vec<(&'a str, String)>);
+    let attempts: [Attempt<'_>; 3] = [
         (&["migrate"], vec![("CREEL_DATABASE__URL", url("postgres"))]),
         (&["serve"], vec![("CREEL_DATABASE__URL", url("mysql")), ("CREEL_BROKER__URL", url("kafka"))]),
         (&["serve"], vec![("CREEL_DATABASE__URL", format!("{}?sslmode=nonsense", url("postgres")))]),

@@ -85,11 +85,14 @@ fn unknown(name: &str, known: &[&str]) -> Problem {
     Problem::because(Kind::InvalidParameter, format!("`{name}` is not known; {known}"))
 }
 
-/// As HTML forms encode it; what is not UTF-8 is refused, not replaced.
+/// As HTML forms encode it; what is not UTF-8 is refused, not replaced, and so is NUL, which Postgres has
+/// no text with.
 fn decoded(text: &str) -> Result<String, Problem> {
     let text = text.replace('+', " ");
-    let decoded = percent_decode_str(&text).decode_utf8().map(|decoded| decoded.into_owned());
-    decoded.map_err(|_| Problem::because(Kind::InvalidParameter, "the query is not UTF-8"))
+    match percent_decode_str(&text).decode_utf8() {
+        Ok(decoded) if !decoded.contains('\0') => Ok(decoded.into_owned()),
+        _ => Err(Problem::because(Kind::InvalidParameter, "the query is not UTF-8 without NUL")),
+    }
 }
 
 pub fn invalid(name: &str, error: impl std::fmt::Display) -> Problem {

@@ -91,15 +91,10 @@ async fn nothing_comes_behind_a_cut() -> TestResult {
     for round in 1..60u32 {
         let bytes = round * 9_973;
         proxy.cut_after(bytes);
-        let mut streams =
-            [TcpStream::connect(proxy.address()).await?, TcpStream::connect(proxy.address()).await?];
-        let mut passed = 0;
-        for stream in &mut streams {
-            let mut read = Vec::new();
-            stream.read_to_end(&mut read).await.ok();
-            assert!(read.iter().zip(pattern.iter().cycle()).all(|(read, sent)| read == sent), "a hole");
-            passed += read.len();
-        }
+        let mut read = Vec::new();
+        TcpStream::connect(proxy.address()).await?.read_to_end(&mut read).await.ok();
+        assert!(read.iter().zip(pattern.iter().cycle()).all(|(read, sent)| read == sent), "a hole");
+        let passed = read.len();
         assert!(passed <= bytes as usize, "{passed} of {bytes} bytes have passed");
     }
     Ok(())
