@@ -266,7 +266,7 @@ async fn prepare(database: &dyn Database, settings: &Settings) -> Result<(), Dat
 /// Each batch goes to this node's hub and, through the broker, to the others.
 fn on_commit(hub: Arc<Hub>, publisher: Arc<Publisher>) -> OnCommit {
     Box::new(move |entries: Vec<Entry>| {
-        publisher.publish(hub.epoch(), entries.clone());
+        publisher.publish(hub.epoch(), &entries);
         hub.offer_local(entries);
     })
 }

@@ -10,7 +10,8 @@ INSERT INTO journal_head (id, seq, config_seq, epoch)
 VALUES (1, 0, 0, (random() * 9000000000000000)::bigint + 1);
 
 -- Entries. kind: 1 http, 2 to 5 websocket open, text, binary, close; 20 removal; 30 configuration change.
--- What a sender chooses is kept as bytes, or is checked to be text without NUL.
+-- What a sender chooses is kept as bytes, or is checked to be text without NUL. `kept_bytes` is what a
+-- capture counts for: target, headers and body. `detail` is JSON: all that nothing is looked up by.
 CREATE TABLE journal (
     seq BIGINT PRIMARY KEY,
     kind BIGINT NOT NULL,
@@ -19,19 +20,10 @@ CREATE TABLE journal (
     endpoint TEXT COLLATE "C" NOT NULL,
     method TEXT COLLATE "C",
     target BYTEA,
-    version TEXT COLLATE "C",
-    scheme TEXT COLLATE "C",
-    host BYTEA,
-    port BIGINT,
     headers BYTEA,
-    peer TEXT COLLATE "C",
-    client TEXT COLLATE "C",
     body BYTEA,
-    body_bytes BIGINT,
-    body_flags BIGINT,
-    detail TEXT COLLATE "C",
-    reply_source BIGINT,
-    reply_status BIGINT
+    kept_bytes BIGINT,
+    detail TEXT COLLATE "C"
 );
 ALTER TABLE journal ALTER COLUMN body SET STORAGE EXTERNAL;
 -- Ids are UUIDv7, so this is the index by time as well.

@@ -10,7 +10,8 @@ INSERT INTO journal_head (id, seq, config_seq, epoch)
 VALUES (1, 0, 0, abs(random() % 9000000000000000) + 1);
 
 -- Entries. kind: 1 http, 2 to 5 websocket open, text, binary, close; 20 removal; 30 configuration change.
--- What a sender chooses is kept as bytes, or is checked to be text without NUL.
+-- What a sender chooses is kept as bytes, or is checked to be text without NUL. `kept_bytes` is what a
+-- capture counts for: target, headers and body. `detail` is JSON: all that nothing is looked up by.
 CREATE TABLE journal (
     seq INTEGER PRIMARY KEY,
     kind INTEGER NOT NULL,
@@ -19,19 +20,10 @@ CREATE TABLE journal (
     endpoint TEXT NOT NULL,
     method TEXT,
     target BLOB,
-    version TEXT,
-    scheme TEXT,
-    host BLOB,
-    port INTEGER,
     headers BLOB,
-    peer TEXT,
-    client TEXT,
     body BLOB,
-    body_bytes INTEGER,
-    body_flags INTEGER,
-    detail TEXT,
-    reply_source INTEGER,
-    reply_status INTEGER
+    kept_bytes INTEGER,
+    detail TEXT
 );
 -- Ids are UUIDv7, so this is the index by time as well.
 CREATE UNIQUE INDEX journal_id ON journal (id);

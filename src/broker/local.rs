@@ -57,6 +57,10 @@ impl Broker for LocalBroker {
         Ok(())
     }
 
+    fn reaches_others(&self, topic: &str) -> bool {
+        self.topics().as_ref().and_then(|topics| topics.get(topic)).is_some_and(|inlets| inlets.len() > 1)
+    }
+
     fn subscribe(&self, topic: &str) -> Subscription {
         let (inlet, subscription) = Inlet::new(CancellationToken::new(), self.dropped.clone());
         if let Some(topics) = self.topics().as_mut() {

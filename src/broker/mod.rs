@@ -59,6 +59,9 @@ pub trait Broker: Send + Sync {
     /// never waits for subscribers.
     async fn publish(&self, topic: &str, message: Bytes) -> Result<(), BrokerError>;
 
+    /// Whether a message on the topic may reach anybody but one subscription, a node's own.
+    fn reaches_others(&self, topic: &str) -> bool;
+
     /// Subscribes to a topic. The first signal is [`Signal::Back`], sent once the subscription is in
     /// force: what is published after it is received. On a closed broker the subscription has ended.
     fn subscribe(&self, topic: &str) -> Subscription;

@@ -66,6 +66,10 @@ impl Broker for RabbitMqBroker {
         self.0.publish(topic, message).await
     }
 
+    fn reaches_others(&self, topic: &str) -> bool {
+        self.0.reaches_others(topic)
+    }
+
     fn subscribe(&self, topic: &str) -> Subscription {
         self.0.subscribe(topic)
     }

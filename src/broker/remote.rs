@@ -196,6 +196,10 @@ impl<T: Transport> Broker for Remote<T> {
         self.send(topic, &message, deadline).await.map_err(|cause| BrokerError::Away(Some(cause)))
     }
 
+    fn reaches_others(&self, _: &str) -> bool {
+        true
+    }
+
     fn subscribe(&self, topic: &str) -> Subscription {
         let stop = self.stop.child_token();
         let (inlet, subscription) = Inlet::new(stop.clone(), self.dropped.clone());

@@ -11,21 +11,21 @@ use uuid::Uuid;
 use super::{DatabaseError, Row};
 use crate::model::{
     Body, BodyContent, Capture, CaptureKind, ConfigurationChange, EndpointCode, Entry, EntryKind,
-    HeaderBlock, Removal, Removed, ReplyChoice, ReplySource, WebSocketDetail,
+    HeaderBlock, Removal, Removed, ReplyChoice, WebSocketDetail,
 };
 
-/// The columns behind `seq`, in the order of [`CaptureColumns`] and of [`entry`].
+/// The columns behind `seq`, in the order of [`CaptureColumns`] and of [`entry`]. What nothing is looked
+/// up by stands together in `detail`: a column costs the database more than its bytes.
 macro_rules! columns {
     () => {
-        "kind, id, received_us, endpoint, method, target, version, scheme, host, port, headers, peer, client, \
-         body, body_bytes, body_flags, detail, reply_source, reply_status"
+        "kind, id, received_us, endpoint, method, target, headers, body, kept_bytes, detail"
     };
 }
 /// The same with no more of a body than a preview shows. (SQLite's `substr` of no bytes is NULL.)
 macro_rules! preview_columns {
     () => {
-        "kind, id, received_us, endpoint, method, target, version, scheme, host, port, headers, peer, client, \
-         COALESCE(substr(body, 1, 8192), body), body_bytes, body_flags, detail, reply_source, reply_status"
+        "kind, id, received_us, endpoint, method, target, headers, COALESCE(substr(body, 1, 8192), body), \
+         kept_bytes, detail"
     };
 }
 pub(crate) use columns;
@@ -35,30 +35,52 @@ pub(crate) use preview_columns;
 pub const KIND_REMOVAL: i64 = 20;
 pub const KIND_CONFIGURATION: i64 = 30;
 
-const FLAG_TRUNCATED: i64 = 1;
-const FLAG_INCOMPLETE: i64 = 2;
-const FLAG_PARTS: i64 = 4;
-
 /// A capture's values that are not fields of it as they stand.
 pub struct CaptureColumns<'a> {
     pub kind: i64,
-    pub peer: String,
-    /// None where it is the peer's.
-    pub client: Option<String>,
     /// The whole, or the start of one that is kept in parts.
     pub body: &'a [u8],
-    pub body_flags: i64,
-    pub detail: Option<String>,
-    pub reply_source: i64,
+    /// What it counts for in totals and limits: target, headers and body.
+    pub kept_bytes: i64,
+    pub detail: String,
+}
+
+/// What the column `detail` holds for captures, as JSON.
+#[derive(Serialize, Deserialize)]
+struct CaptureDetail<'a> {
+    version: Cow<'a, str>,
+    scheme: Cow<'a, str>,
+    host: Cow<'a, str>,
+    port: u16,
+    peer: SocketAddr,
+    /// None where it is the peer's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
+    body_bytes: u64,
+    #[serde(default, skip_serializing_if = "is_false")]
+    truncated: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    incomplete: bool,
+    /// Whether the body is kept in parts.
+    #[serde(default, skip_serializing_if = "is_false")]
+    parts: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    websocket: Option<Cow<'a, WebSocketDetail>>,
+    reply: ReplyChoice,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl<'a> CaptureColumns<'a> {
     pub fn of(capture: &'a Capture) -> Self {
         let (body, parts) = match &capture.body.content {
-            BodyContent::Inline(bytes) => (bytes.as_ref(), 0),
-            BodyContent::Parts { start } => (start.as_ref(), FLAG_PARTS),
+            BodyContent::Inline(bytes) => (bytes.as_ref(), false),
+            BodyContent::Parts { start } => (start.as_ref(), true),
         };
-        let flag = |set: bool, flag: i64| if set { flag } else { 0 };
+        let head_bytes = (capture.target.len() + capture.headers.as_bytes().len()) as u64;
         Self {
             kind: match capture.kind {
                 CaptureKind::Http => 1,
@@ -67,20 +89,22 @@ impl<'a> CaptureColumns<'a> {
                 CaptureKind::WebSocketBinary => 4,
                 CaptureKind::WebSocketClose => 5,
             },
-            peer: capture.peer.to_string(),
-            client: (capture.client != capture.peer.ip()).then(|| capture.client.to_string()),
             body,
-            body_flags: parts
-                | flag(capture.body.truncated, FLAG_TRUNCATED)
-                | flag(capture.body.incomplete, FLAG_INCOMPLETE),
-            detail: capture.websocket.as_ref().map(detail_text),
-            reply_source: match capture.reply.source {
-                ReplySource::Default => 1,
-                ReplySource::Preflight => 2,
-                ReplySource::Limit => 3,
-                ReplySource::WebSocket => 4,
-                ReplySource::Nothing => 5,
-            },
+            kept_bytes: i64::try_from(head_bytes + capture.body.bytes).unwrap_or(i64::MAX),
+            detail: detail_text(&CaptureDetail {
+                version: capture.version.as_ref().into(),
+                scheme: capture.scheme.as_ref().into(),
+                host: capture.host.as_str().into(),
+                port: capture.port,
+                peer: capture.peer,
+                client: (capture.client != capture.peer.ip()).then_some(capture.client),
+                body_bytes: capture.body.bytes,
+                truncated: capture.body.truncated,
+                incomplete: capture.body.incomplete,
+                parts,
+                websocket: capture.websocket.as_ref().map(Cow::Borrowed),
+                reply: capture.reply,
+            }),
         }
     }
 }
@@ -110,16 +134,8 @@ pub fn entry(row: &Row) -> Result<Entry, DatabaseError> {
         KIND_REMOVAL | KIND_CONFIGURATION => return other_entry(row),
         unknown => return Err(broken(format!("entry {:?} is of the unknown kind {unknown}", row.int(0)))),
     };
-    let peer: SocketAddr = parsed(row.text(12)?)?;
-    let client: Option<IpAddr> = row.text_or_null(13)?.map(parsed).transpose()?;
-    let flags = row.int(16)?;
-    let stored = row.bytes(14)?.clone();
-    let content = if flags & FLAG_PARTS == 0 {
-        BodyContent::Inline(stored)
-    } else {
-        BodyContent::Parts { start: stored }
-    };
-    let websocket: Option<WebSocketDetail> = row.text_or_null(17)?.map(parsed_detail).transpose()?;
+    let detail: CaptureDetail<'_> = parsed_detail(row.text(10)?)?;
+    let stored = row.bytes(8)?.clone();
     let capture = Capture {
         id: id(row.bytes(2)?)?,
         endpoint: endpoint(row.text(4)?)?,
@@ -127,30 +143,25 @@ pub fn entry(row: &Row) -> Result<Entry, DatabaseError> {
         received_us: row.int(3)?,
         method: known(row.text(5)?, &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]),
         target: utf8(row.bytes(6)?)?,
-        version: known(row.text(7)?, &["HTTP/1.1", "HTTP/1.0"]),
-        scheme: known(row.text(8)?, &["http", "https"]),
-        host: utf8(row.bytes(9)?)?,
-        port: u16::try_from(row.int(10)?).map_err(broken)?,
-        headers: HeaderBlock::from_kept(row.bytes(11)?.clone()),
-        peer,
-        client: client.unwrap_or(peer.ip()),
+        version: known(&detail.version, &["HTTP/1.1", "HTTP/1.0"]),
+        scheme: known(&detail.scheme, &["http", "https"]),
+        host: detail.host.into_owned(),
+        port: detail.port,
+        headers: HeaderBlock::from_kept(row.bytes(7)?.clone()),
+        peer: detail.peer,
+        client: detail.client.unwrap_or(detail.peer.ip()),
         body: Body {
-            content,
-            bytes: u64::try_from(row.int(15)?).map_err(broken)?,
-            truncated: flags & FLAG_TRUNCATED != 0,
-            incomplete: flags & FLAG_INCOMPLETE != 0,
-        },
-        websocket,
-        reply: ReplyChoice {
-            source: match row.int(18)? {
-                1 => ReplySource::Default,
-                2 => ReplySource::Preflight,
-                3 => ReplySource::Limit,
-                4 => ReplySource::WebSocket,
-                _ => ReplySource::Nothing,
+            content: if detail.parts {
+                BodyContent::Parts { start: stored }
+            } else {
+                BodyContent::Inline(stored)
             },
-            status: u16::try_from(row.int(19)?).map_err(broken)?,
+            bytes: detail.body_bytes,
+            truncated: detail.truncated,
+            incomplete: detail.incomplete,
         },
+        websocket: detail.websocket.map(Cow::into_owned),
+        reply: detail.reply,
     };
     Ok(Entry { seq: row.int(0)?, what: EntryKind::Capture(Arc::new(capture)) })
 }
@@ -160,7 +171,7 @@ fn other_entry(row: &Row) -> Result<Entry, DatabaseError> {
     let at_us = row.int(3)?;
     let endpoint = endpoint(row.text(4)?)?;
     let removal = |removed| EntryKind::Removal(Removal { id, at_us, endpoint: endpoint.clone(), removed });
-    let what = match parsed_detail::<EntryDetail>(row.text(17)?)? {
+    let what = match parsed_detail::<EntryDetail>(row.text(10)?)? {
         EntryDetail::One(capture) => removal(Removed::One(capture)),
         EntryDetail::All => removal(Removed::All),
         EntryDetail::Change(change) => {
@@ -188,12 +199,6 @@ pub fn endpoint(text: &str) -> Result<EndpointCode, DatabaseError> {
 
 fn utf8(bytes: &Bytes) -> Result<String, DatabaseError> {
     String::from_utf8(bytes.to_vec()).map_err(broken)
-}
-
-fn parsed<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
-    text: &str,
-) -> Result<T, DatabaseError> {
-    text.parse().map_err(broken)
 }
 
 fn parsed_detail<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, DatabaseError> {

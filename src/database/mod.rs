@@ -34,7 +34,8 @@ pub trait Database: Send + Sync {
     /// Runs statements in one transaction, and returns the rows of each.
     async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError>;
 
-    /// Inserts rows into a table in one commit. A row whose key is there already stays as it is.
+    /// Inserts many rows into a table in one commit, or none: [`DatabaseError::Conflict`] where a key is there
+    /// already.
     async fn insert(&self, table: &'static Table, rows: Vec<Vec<Value>>) -> Result<(), DatabaseError>;
 
     /// Brings the schema up to date, or with [`Migrate::Check`] only tells. Safe to run on several nodes

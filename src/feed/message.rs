@@ -40,18 +40,18 @@ pub fn encode(node: Uuid, epoch: i64, entries: Vec<Entry>, entry_bytes_max: usiz
         let weight = entry.weight();
         let item = if weight > entry_bytes_max { Announced::Seq(entry.seq) } else { Announced::Entry(entry) };
         if bytes + weight.min(entry_bytes_max) > ENTRIES_BYTES_MAX && !items.is_empty() {
-            messages.push(encoded(node, &Message { epoch, items: std::mem::take(&mut items) }));
+            messages.push(encoded(node, bytes, &Message { epoch, items: std::mem::take(&mut items) }));
             bytes = 0;
         }
         bytes += weight.min(entry_bytes_max);
         items.push(item);
     }
-    messages.push(encoded(node, &Message { epoch, items }));
+    messages.push(encoded(node, bytes, &Message { epoch, items }));
     messages
 }
 
-fn encoded(node: Uuid, message: &Message) -> Bytes {
-    let mut head = Vec::with_capacity(4096);
+fn encoded(node: Uuid, bytes: usize, message: &Message) -> Bytes {
+    let mut head = Vec::with_capacity(HEAD_BYTES + bytes);
     head.push(FORMAT);
     head.extend_from_slice(node.as_bytes());
     let buffer = postcard::to_extend(message, head).expect("plain types, and a Vec takes them");

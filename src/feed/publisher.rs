@@ -13,6 +13,8 @@ use crate::shutdown::Shutdown;
 
 /// The entrance to the publisher's queue.
 pub struct Publisher {
+    broker: Arc<dyn Broker>,
+    topic: String,
     queue: mpsc::Sender<(i64, Vec<Entry>)>,
     metrics: Arc<Metrics>,
 }
@@ -29,7 +31,9 @@ impl Publisher {
         shutdown: &Shutdown,
     ) -> Self {
         let (queue, mut batches) = mpsc::channel::<(i64, Vec<Entry>)>(queue_max);
-        let (counts, stopping) = (metrics.clone(), shutdown.clone());
+        let publisher =
+            Self { broker: broker.clone(), topic: topic.clone(), queue, metrics: metrics.clone() };
+        let (counts, stopping) = (metrics, shutdown.clone());
         shutdown.spawn(async move {
             loop {
                 let batch = tokio::select! {
@@ -52,11 +56,15 @@ impl Publisher {
                 }
             }
         });
-        Self { queue, metrics }
+        publisher
     }
 
-    /// Queues a commit's entries, without waiting.
-    pub fn publish(&self, epoch: i64, entries: Vec<Entry>) {
+    /// Queues a commit's entries, without waiting; where no other node listens there is nothing to do.
+    pub fn publish(&self, epoch: i64, entries: &[Entry]) {
+        if !self.broker.reaches_others(&self.topic) {
+            return;
+        }
+        let entries = entries.to_vec();
         if self.queue.try_send((epoch, entries)).is_err() {
             self.metrics.publish_failures.inc();
         }

@@ -85,7 +85,7 @@ impl State {
 
     /// Passes on an entry that was committed outside of the writer: a removal, a configuration change.
     pub fn announce(&self, entry: Entry) {
-        self.publisher.publish(self.hub.epoch(), vec![entry.clone()]);
+        self.publisher.publish(self.hub.epoch(), std::slice::from_ref(&entry));
         self.hub.offer_local(vec![entry]);
     }
 

@@ -15,7 +15,7 @@ const ANSWERS: Table = Table {
     ],
 };
 
-/// Keeps answers, one commit for all. One that is there already stays.
+/// Keeps answers, one commit for all.
 pub async fn record(database: &dyn Database, answers: &[Answer]) -> Result<(), DatabaseError> {
     database.insert(&ANSWERS, answers.iter().map(values).collect()).await
 }

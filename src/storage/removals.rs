@@ -8,7 +8,6 @@
 use uuid::Uuid;
 
 use super::journal::id_value;
-use super::totals::kept_bytes;
 use crate::database::columns::{EntryDetail, KIND_REMOVAL, detail_text};
 use crate::database::{Database, DatabaseError, Dialect, Sql, Value};
 use crate::model::{EndpointCode, Entry, EntryKind, Removal, Removed};
@@ -21,14 +20,12 @@ pub async fn remove_one(
     removal: Uuid,
     now_us: i64,
 ) -> Result<Option<Entry>, DatabaseError> {
-    const POSTGRES: Sql = Sql::same(concat!(
+    const POSTGRES: Sql = Sql::same(
         "WITH folded AS (SELECT m.seq AS upto FROM marks m WHERE m.name = 'folded' FOR SHARE), \
               there AS (SELECT j.id FROM journal j, folded WHERE j.id = $1 AND j.kind < 20 FOR UPDATE OF j), \
               head AS (UPDATE journal_head h SET seq = h.seq + 1 FROM there WHERE h.id = 1 RETURNING h.seq), \
               gone AS (DELETE FROM journal j USING folded, head WHERE j.id = $1 \
-                       RETURNING j.seq, j.endpoint, ",
-        kept_bytes!(),
-        " AS bytes, j.seq <= folded.upto AS counted), \
+                       RETURNING j.seq, j.endpoint, j.kept_bytes AS bytes, j.seq <= folded.upto AS counted), \
               parts AS (DELETE FROM body_parts p USING gone WHERE p.id = $1), \
               unanswered AS (DELETE FROM answers a USING gone WHERE a.seq = gone.seq), \
               less AS (INSERT INTO endpoint_totals \
@@ -41,16 +38,15 @@ pub async fn remove_one(
               put AS (INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
                       SELECT head.seq, 20, $2, $3, $4, $5 FROM head) \
          SELECT seq FROM head",
-    ));
+    );
     const GONE: Sql = Sql::same("SELECT seq FROM journal WHERE id = $1 AND kind < 20");
-    const LESS: Sql = Sql::same(concat!(
-        "UPDATE endpoint_totals SET captures = captures - 1, bytes = bytes - (SELECT ",
-        kept_bytes!(),
-        " FROM journal j WHERE j.id = $1) \
+    const LESS: Sql = Sql::same(
+        "UPDATE endpoint_totals SET captures = captures - 1, bytes = bytes - \
+           (SELECT j.kept_bytes FROM journal j WHERE j.id = $1) \
          WHERE endpoint = (SELECT endpoint FROM journal WHERE id = $1 AND kind < 20 \
                              AND seq <= (SELECT seq FROM marks WHERE name = 'folded') \
                              AND seq > endpoint_totals.floor_seq)",
-    ));
+    );
     const PUT: Sql = Sql::same(
         "INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
          SELECT h.seq + 1, 20, $2, $3, $4, $5 FROM journal_head h \

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::journal::{first_id_at, id_value};
-use super::totals::{LOCK_FOLDED, kept_bytes};
+use super::totals::LOCK_FOLDED;
 use crate::database::{Database, DatabaseError, Row, Sql, Value, columns};
 use crate::model::EndpointCode;
 
@@ -31,13 +31,11 @@ pub async fn past_age(
 
 /// The oldest captures of all that weigh so many bytes together, as floors; at most `step` at a time.
 pub async fn oldest(database: &dyn Database, bytes: u64, step: u32) -> Result<Vec<Floor>, DatabaseError> {
-    const SQL: Sql = Sql::same(concat!(
-        "SELECT j.endpoint, j.seq, ",
-        kept_bytes!(),
-        " FROM journal j LEFT JOIN endpoint_totals t USING (endpoint) \
+    const SQL: Sql = Sql::same(
+        "SELECT j.endpoint, j.seq, j.kept_bytes FROM journal j LEFT JOIN endpoint_totals t USING (endpoint) \
          WHERE j.kind < 20 AND j.seq > COALESCE(t.floor_seq, 0) \
            AND j.seq <= (SELECT seq FROM marks WHERE name = 'folded') ORDER BY j.id LIMIT $1",
-    ));
+    );
     let mut floors: BTreeMap<EndpointCode, i64> = BTreeMap::new();
     let mut found = 0;
     for row in database.query(&SQL, &[Value::Int(step.into())]).await? {
@@ -83,17 +81,15 @@ pub async fn past_count(
 /// Raises floors: the captures up to each are no longer shown or counted, and readers whose cursor is
 /// older are told.
 pub async fn raise(database: &dyn Database, floors: &[Floor]) -> Result<(), DatabaseError> {
-    const RAISE: Sql = Sql::same(concat!(
+    const RAISE: Sql = Sql::same(
         "UPDATE endpoint_totals SET \
            captures = captures - (SELECT count(*) FROM journal j WHERE j.endpoint = $1 \
              AND j.seq > endpoint_totals.floor_seq AND j.seq <= $2 AND j.kind < 20), \
-           bytes = bytes - (SELECT CAST(COALESCE(sum",
-        kept_bytes!(),
-        ", 0) AS BIGINT) FROM journal j \
+           bytes = bytes - (SELECT CAST(COALESCE(sum(j.kept_bytes), 0) AS BIGINT) FROM journal j \
              WHERE j.endpoint = $1 AND j.seq > endpoint_totals.floor_seq AND j.seq <= $2 AND j.kind < 20), \
            floor_seq = $2, trimmed_seq = $2 \
          WHERE endpoint = $1 AND floor_seq < $2 AND $2 <= (SELECT seq FROM marks WHERE name = 'folded')",
-    ));
+    );
     let mut statements = vec![(&LOCK_FOLDED, vec![])];
     for (endpoint, seq) in floors {
         statements.push((&RAISE, vec![Value::Text(endpoint.to_string()), Value::Int(*seq)]));

@@ -4,14 +4,6 @@ use crate::database::columns;
 use crate::database::{Database, DatabaseError, Sql, Value};
 use crate::model::EndpointCode;
 
-/// What a capture counts for, in bytes: its target, headers and body.
-macro_rules! kept_bytes {
-    () => {
-        "(j.body_bytes + length(j.headers) + length(j.target))"
-    };
-}
-pub(super) use kept_bytes;
-
 /// An endpoint as the listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Totals {
@@ -38,11 +30,9 @@ pub async fn folded(database: &dyn Database) -> Result<i64, DatabaseError> {
 /// Folds the entries up to `upto` into the totals. Captures that were removed before are not counted.
 /// Safe to run on two nodes at once: the range begins where the mark stands when the lock is had.
 pub async fn fold(database: &dyn Database, upto: i64) -> Result<(), DatabaseError> {
-    const FOLD: Sql = Sql::same(concat!(
+    const FOLD: Sql = Sql::same(
         "INSERT INTO endpoint_totals (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
-         SELECT j.endpoint, count(*), CAST(sum",
-        kept_bytes!(),
-        " AS BIGINT), max(j.received_us), 0, 0, 0 \
+         SELECT j.endpoint, count(*), CAST(sum(j.kept_bytes) AS BIGINT), max(j.received_us), 0, 0, 0 \
          FROM journal j LEFT JOIN endpoint_totals t USING (endpoint) \
          WHERE j.seq > (SELECT seq FROM marks WHERE name = 'folded') AND j.seq <= $1 AND j.kind < 20 \
            AND j.seq > COALESCE(t.floor_seq, 0) \
@@ -51,7 +41,7 @@ pub async fn fold(database: &dyn Database, upto: i64) -> Result<(), DatabaseErro
            bytes = endpoint_totals.bytes + excluded.bytes, \
            last_us = CASE WHEN endpoint_totals.last_us > excluded.last_us THEN endpoint_totals.last_us \
                           ELSE excluded.last_us END",
-    ));
+    );
     const MARK: Sql = Sql::same("UPDATE marks SET seq = $1 WHERE name = 'folded' AND seq < $1");
     let statements =
         [(&LOCK_FOLDED, vec![]), (&FOLD, vec![Value::Int(upto)]), (&MARK, vec![Value::Int(upto)])];

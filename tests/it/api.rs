@@ -337,7 +337,7 @@ async fn cursors_that_were_not_given_out_are_refused() -> TestResult {
         "",
         "x",
         "AAAA",
-        "%00",
+        "%01",
         "%F0%9F%8E%A3",
         "-1",
         &own[1..],

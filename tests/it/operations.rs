@@ -194,7 +194,8 @@ async fn the_documented_metrics_are_those_there_are() -> TestResult {
     let table = include_str!("../../docs/api.md").lines().filter(|line| line.starts_with("| `creel_"));
     let documented: BTreeSet<String> = table
         .flat_map(|line| line.split(" | ").next().unwrap_or_default().split('`'))
-        .filter(|&word| word.starts_with("creel_")).map(|word| word.split('{').next().unwrap_or(word).to_owned())
+        .filter(|&word| word.starts_with("creel_"))
+        .map(|word| word.split('{').next().unwrap_or(word).to_owned())
         .collect();
     assert_eq!(there, documented);
     Ok(())

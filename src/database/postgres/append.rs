@@ -21,8 +21,7 @@ const APPEND: &str = concat!(
     ") SELECT head.base + t.ord, ",
     columns!(),
     " FROM head, unnest($3::bigint[], $4::bytea[], $5::bigint[], $6::text[], $7::text[], $8::bytea[], \
-        $9::text[], $10::text[], $11::bytea[], $12::bigint[], $13::bytea[], $14::text[], $15::text[], \
-        $16::bytea[], $17::bigint[], $18::bigint[], $19::text[], $20::bigint[], $21::bigint[]) \
+        $9::bytea[], $10::bytea[], $11::bigint[], $12::text[]) \
         WITH ORDINALITY AS t (",
     columns!(),
     ", ord)) SELECT base FROM head"
@@ -105,7 +104,7 @@ async fn insert(open: &Open, batch: &JournalBatch<'_>) -> Result<Appended, tokio
         };
     }
     let count = i64::try_from(captures.len()).expect("a batch is small");
-    let arrays: [&(dyn ToSql + Sync); 21] = [
+    let values: [&(dyn ToSql + Sync); 12] = [
         &count,
         &batch.config_seq,
         &of_columns!(|c| c.kind),
@@ -114,21 +113,12 @@ async fn insert(open: &Open, batch: &JournalBatch<'_>) -> Result<Appended, tokio
         &of_capture!(|c| c.endpoint.as_str()),
         &of_capture!(|c| c.method.as_ref()),
         &of_capture!(|c| c.target.as_bytes()),
-        &of_capture!(|c| c.version.as_ref()),
-        &of_capture!(|c| c.scheme.as_ref()),
-        &of_capture!(|c| c.host.as_bytes()),
-        &of_capture!(|c| i64::from(c.port)),
         &of_capture!(|c| c.headers.as_bytes().as_ref()),
-        &of_columns!(|c| c.peer.as_str()),
-        &of_columns!(|c| c.client.as_deref()),
         &of_columns!(|c| c.body),
-        &of_capture!(|c| i64::try_from(c.body.bytes).unwrap_or(i64::MAX)),
-        &of_columns!(|c| c.body_flags),
-        &of_columns!(|c| c.detail.as_deref()),
-        &of_columns!(|c| c.reply_source),
-        &of_capture!(|c| i64::from(c.reply.status)),
+        &of_columns!(|c| c.kept_bytes),
+        &of_columns!(|c| c.detail.as_str()),
     ];
-    let rows = open.client.query(&open.append, &arrays).await?;
+    let rows = open.client.query(&open.append, &values).await?;
     Ok(match rows.first() {
         Some(row) => Appended::At { base: row.try_get(0)? },
         None => Appended::ConfigurationMoved,

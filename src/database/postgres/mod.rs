@@ -1,9 +1,11 @@
 //! Postgres: a pool for reads and small writes, and a connection of its own for the journal.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use tokio::sync::Mutex;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use super::{
@@ -131,23 +133,21 @@ impl Database for PostgresDatabase {
     }
 
     async fn insert(&self, table: &'static Table, rows: Vec<Vec<Value>>) -> Result<(), DatabaseError> {
-        let names = table.column_names();
-        let arrays: Vec<Box<dyn ToSql + Sync + Send>> =
-            table.columns.iter().enumerate().map(|(i, (_, kind))| array(*kind, i, &rows)).collect();
-        let placed = table.columns.iter().enumerate().map(|(i, (_, kind))| match kind {
-            ColumnType::Int => format!("${}::bigint[]", i + 1),
-            ColumnType::Bytes => format!("${}::bytea[]", i + 1),
-        });
-        let placed = placed.collect::<Vec<_>>().join(", ");
-        let text = format!(
-            "INSERT INTO {} ({names}) SELECT * FROM unnest({placed}) ON CONFLICT DO NOTHING",
-            table.name
-        );
-        let parameters: Vec<&(dyn ToSql + Sync)> =
-            arrays.iter().map(|array| array.as_ref() as &(dyn ToSql + Sync)).collect();
+        let text = format!("COPY {} ({}) FROM STDIN BINARY", table.name, table.column_names());
+        let types: Vec<Type> = table
+            .columns
+            .iter()
+            .map(|(_, kind)| match kind {
+                ColumnType::Int => Type::INT8,
+                ColumnType::Bytes => Type::BYTEA,
+            })
+            .collect();
         self.with_client(async |client| {
-            let statement = client.prepare_cached(&text).await?;
-            client.execute(&statement, &parameters).await.map(drop)
+            let mut copy = pin!(BinaryCopyInWriter::new(client.copy_in(&text).await?, &types));
+            for row in &rows {
+                copy.as_mut().write_raw(row).await?;
+            }
+            copy.finish().await.map(drop)
         })
         .await
     }
@@ -183,28 +183,6 @@ fn parameters(values: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
 }
 
 /// One column of all rows.
-fn array(kind: ColumnType, column: usize, rows: &[Vec<Value>]) -> Box<dyn ToSql + Sync + Send> {
-    let of_column = rows.iter().map(|row| row.get(column));
-    match kind {
-        ColumnType::Int => Box::new(
-            of_column
-                .map(|value| match value {
-                    Some(Value::Int(value)) => Some(*value),
-                    _ => None,
-                })
-                .collect::<Vec<Option<i64>>>(),
-        ),
-        ColumnType::Bytes => Box::new(
-            of_column
-                .map(|value| match value {
-                    Some(Value::Bytes(value)) => Some(value.to_vec()),
-                    _ => None,
-                })
-                .collect::<Vec<Option<Vec<u8>>>>(),
-        ),
-    }
-}
-
 fn row(row: &tokio_postgres::Row) -> Result<Row, DatabaseError> {
     let columns = row.columns().iter().enumerate().map(|(i, column)| match *column.type_() {
         Type::INT8 => row.try_get::<_, Option<i64>>(i).map(|v| v.map(Value::Int)),

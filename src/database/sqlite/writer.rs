@@ -18,7 +18,7 @@ const HEAD: &str =
 const PUT: &str = concat!(
     "INSERT INTO journal (seq, ",
     columns!(),
-    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)"
+    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
 );
 
 /// How long a write waits for another program that has the file locked.
@@ -53,7 +53,7 @@ pub fn open(path: &Path) -> Result<Connection, DatabaseError> {
     connection.busy_timeout(BUSY_TIMEOUT).map_err(classify)?;
     connection
         .execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+            "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
              PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864; \
              PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY;",
         )
@@ -99,19 +99,10 @@ fn append_in(
             capture.endpoint.as_str(),
             capture.method.as_ref(),
             capture.target.as_bytes(),
-            capture.version.as_ref(),
-            capture.scheme.as_ref(),
-            capture.host.as_bytes(),
-            capture.port,
             capture.headers.as_bytes().as_ref(),
-            columns.peer,
-            columns.client,
             columns.body,
-            i64::try_from(capture.body.bytes).unwrap_or(i64::MAX),
-            columns.body_flags,
+            columns.kept_bytes,
             columns.detail,
-            columns.reply_source,
-            capture.reply.status,
         ])?;
     }
     Ok(Appended::At { base })
@@ -140,7 +131,7 @@ pub fn batch(
 pub fn insert(connection: &mut Connection, table: &Table, rows: &[Vec<Value>]) -> Result<(), DatabaseError> {
     let places = (1..=table.columns.len()).map(|i| format!("?{i}")).collect::<Vec<_>>().join(", ");
     let names = table.column_names();
-    let text = format!("INSERT INTO {} ({names}) VALUES ({places}) ON CONFLICT DO NOTHING", table.name);
+    let text = format!("INSERT INTO {} ({names}) VALUES ({places})", table.name);
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(classify)?;
     {

@@ -49,7 +49,7 @@ macro_rules! conformance {
             text_is_compared_by_its_bytes,
             execute_counts_the_rows_that_match,
             a_batch_is_one_commit,
-            an_insert_leaves_what_is_there,
+            an_insert_is_of_all_rows_or_none,
             failures_are_told_apart,
             many_statements_run_at_a_time,
             commits_are_durable,

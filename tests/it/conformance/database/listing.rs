@@ -188,9 +188,10 @@ pub async fn an_answer_is_kept_once(site: &Site) -> TestResult {
     let empty =
         Answer { headers: HeaderBlock::default(), body: Bytes::new(), body_bytes: 0, ..answer(3, 204) };
     storage::answers::record(&*database, &[answer(1, 200), empty.clone()]).await?;
-    storage::answers::record(&*database, &[answer(1, 500), answer(2, 599)]).await?;
+    let again = storage::answers::record(&*database, &[answer(2, 599), answer(1, 500)]).await;
+    assert!(matches!(again, Err(DatabaseError::Conflict(_))), "{again:?}");
     assert_eq!(storage::answers::find(&*database, 1).await?, Some(answer(1, 200)), "the first one stays");
-    assert_eq!(storage::answers::find(&*database, 2).await?, Some(answer(2, 599)));
+    assert_eq!(storage::answers::find(&*database, 2).await?, None, "all of them in one commit, or none");
     assert_eq!(storage::answers::find(&*database, 3).await?, Some(empty));
     assert_eq!(storage::answers::find(&*database, 4).await?, None);
     Ok(())

@@ -153,7 +153,7 @@ pub async fn a_batch_is_one_commit(site: &Site) -> TestResult {
     Ok(())
 }
 
-pub async fn an_insert_leaves_what_is_there(site: &Site) -> TestResult {
+pub async fn an_insert_is_of_all_rows_or_none(site: &Site) -> TestResult {
     const PROBE: Table = Table {
         name: "probe",
         columns: &[("id", ColumnType::Int), ("number", ColumnType::Int), ("octets", ColumnType::Bytes)],
@@ -164,8 +164,7 @@ pub async fn an_insert_leaves_what_is_there(site: &Site) -> TestResult {
         vec![Value::Int(id), number, Value::Bytes(Bytes::from_static(octets))]
     };
     database.insert(&PROBE, vec![row(1, Value::Int(1), b"first")]).await?;
-    let more = vec![row(0, Value::Null, b""), row(1, Value::Int(2), b"second"), row(2, Value::Int(3), b"\0")];
-    database.insert(&PROBE, more).await?;
+    database.insert(&PROBE, vec![row(0, Value::Null, b""), row(2, Value::Int(3), b"\0")]).await?;
     database.insert(&PROBE, vec![]).await?;
     let rows = database.query(&ALL, &[]).await?;
     let rows: Vec<Vec<Value>> = rows.into_iter().map(|row| row.0).collect();
@@ -176,6 +175,8 @@ pub async fn an_insert_leaves_what_is_there(site: &Site) -> TestResult {
 
     let bad = vec![row(7, Value::Int(1), b""), row(8, Value::Int(13), b"")];
     assert!(matches!(database.insert(&PROBE, bad).await, Err(DatabaseError::Data(_))));
+    let again = vec![row(7, Value::Int(1), b""), row(1, Value::Int(2), b"second")];
+    assert!(matches!(database.insert(&PROBE, again).await, Err(DatabaseError::Conflict(_))));
     assert_eq!(int(&*database, &COUNT, &[]).await?, 3, "all rows in one commit, or none");
     Ok(())
 }

@@ -14,7 +14,7 @@ use super::*;
 async fn counted(database: &dyn Database) -> TestResult<BTreeMap<String, (i64, i64)>> {
     const SQL: Sql = Sql::same(
         "SELECT j.endpoint, count(*), \
-           CAST(sum(j.body_bytes + length(j.headers) + length(j.target)) AS BIGINT) \
+           CAST(sum(length(j.body) + length(j.headers) + length(j.target)) AS BIGINT) \
          FROM journal j LEFT JOIN endpoint_totals t USING (endpoint) \
          WHERE j.kind < 20 AND j.seq > COALESCE(t.floor_seq, 0) GROUP BY j.endpoint",
     );
