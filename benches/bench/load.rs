@@ -113,5 +113,5 @@ pub async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> TestRe
 }
 
 pub fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    memchr::memmem::find(haystack, needle)
 }

@@ -19,10 +19,10 @@ use super::writer;
 use crate::database::DatabaseError;
 
 /// Pages in the log at which a checkpoint begins: 16 MiB.
-const PAGES: i32 = 2_000;
+const PAGES: i32 = 4_000;
 
 /// Pages that the writer copies itself, and times that the thread goes before it does so in any case.
-const REST: i32 = 250;
+const REST: i32 = 500;
 const PASSES_MAX: u32 = 4;
 
 /// Stands for the number of pages that were copied while they are being copied.
