@@ -12,16 +12,30 @@ use crate::{one_insert, role, watch};
 
 const CONNECTIONS: [usize; 2] = [64, 256];
 
+/// Endpoints that are sent to where it is not one.
+const ENDPOINTS: usize = 16;
+
+/// A new server makes and zeroes each file of its log first; one that has run for a while has some to use
+/// again. This makes it such a one.
+const AGE: &str = "ALTER SYSTEM SET min_wal_size = '1GB'; SELECT pg_reload_conf(); \
+                   CREATE TABLE age AS SELECT repeat(md5(n::text), 30) FROM generate_series(1, 900000) n; \
+                   DROP TABLE age; CHECKPOINT";
+
 pub async fn measure(report: &mut Report, time: Duration) -> TestResult {
     let postgres = Postgres::start().await?;
+    run(postgres.url(), AGE).await?;
     run(postgres.url(), one_insert::TABLE).await?;
     for connections in CONNECTIONS {
         report.capture(bare(connections, time).await?);
-        report.capture(node("sqlite", &Node::builder(), connections, time).await?);
-        let name = format!("bench_{connections}");
-        run(postgres.url(), &format!("CREATE DATABASE {name}")).await?;
-        let builder = Node::builder().database(&postgres.url().replace("/postgres", &format!("/{name}")));
-        report.capture(node("postgres", &builder, connections, time).await?);
+        for (kind, endpoints) in [("", 1), (", 16 endpoints", ENDPOINTS)] {
+            let name = format!("sqlite{kind}");
+            report.capture(node(name, &Node::builder(), connections, endpoints, time).await?);
+            let database = format!("bench_{connections}_{endpoints}");
+            run(postgres.url(), &format!("CREATE DATABASE {database}; CHECKPOINT")).await?;
+            let url = postgres.url().replace("/postgres", &format!("/{database}"));
+            let name = format!("postgres{kind}");
+            report.capture(node(name, &Node::builder().database(&url), connections, endpoints, time).await?);
+        }
         let per_second = one_insert::measure(postgres.url(), connections, time).await?;
         report.capture(CaptureRow::of_rate("one INSERT a request", connections, per_second));
     }
@@ -36,29 +50,31 @@ async fn bare(connections: usize, time: Duration) -> TestResult<CaptureRow> {
         tokio::net::TcpStream::connect(&address).await.is_ok()
     })
     .await;
-    let result = send(&address, connections, time).await?;
+    let result = send(&address, connections, 1, time).await?;
     let rss_kib = role::rss_kib(server.id().unwrap_or_default());
     Ok(CaptureRow::of("bare actix", connections, &result, rss_kib))
 }
 
 async fn node(
-    name: &'static str,
+    name: String,
     builder: &crate::harness::node::NodeBuilder,
     connections: usize,
+    endpoints: usize,
     time: Duration,
 ) -> TestResult<CaptureRow> {
     let node = builder.clone().setting("log.level", "warn").start().await?;
     let address = node.address();
     let watcher = watch::Watcher::start(1, "body=none", &[&address]).await?;
-    let result = send(&address, connections, time).await?;
+    let result = send(&address, connections, endpoints, time).await?;
     let rss_kib = role::rss_kib(node.pid().unwrap_or_default());
     drop(watcher);
-    Ok(CaptureRow::of(name, connections, &result, rss_kib))
+    Ok(CaptureRow::of(&name, connections, &result, rss_kib))
 }
 
-async fn send(address: &str, connections: usize, time: Duration) -> TestResult<Value> {
-    let (connections, seconds) = (connections.to_string(), time.as_secs_f64().to_string());
-    let result = role::result(role::start(&["load", address, &connections, &seconds])?).await?;
+async fn send(address: &str, connections: usize, endpoints: usize, time: Duration) -> TestResult<Value> {
+    let [connections, endpoints] = [connections, endpoints].map(|n| n.to_string());
+    let seconds = time.as_secs_f64().to_string();
+    let result = role::result(role::start(&["load", address, &connections, &seconds, &endpoints])?).await?;
     if result["failed"] != 0 {
         return Err(format!("{} requests were not answered with 2xx", result["failed"]).into());
     }

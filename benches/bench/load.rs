@@ -14,7 +14,7 @@ use crate::harness::TestResult;
 pub async fn run(words: &[&str]) -> TestResult {
     let [address, connections, seconds, rest @ ..] = words else { return Err("load: wrong usage".into()) };
     let connections: usize = connections.parse()?;
-    let paths: usize = rest.first().map_or(Ok(16), |paths| paths.parse())?;
+    let paths: usize = rest.first().map_or(Ok(1), |paths| paths.parse())?;
     let time = Duration::from_secs_f64(seconds.parse()?);
     // Warm up first: connections, pools, prepared statements.
     send_for(address, connections, Duration::from_secs(1), paths).await?;

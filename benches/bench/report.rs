@@ -13,7 +13,7 @@ pub struct Report {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct CaptureRow {
-    name: &'static str,
+    name: String,
     connections: usize,
     per_second: f64,
     p50_ms: Option<f64>,
@@ -32,10 +32,10 @@ pub struct FanoutRow {
 }
 
 impl CaptureRow {
-    pub fn of(name: &'static str, connections: usize, result: &Value, rss_kib: u64) -> Self {
+    pub fn of(name: &str, connections: usize, result: &Value, rss_kib: u64) -> Self {
         let ms = |key: &str| result[key].as_f64().map(|us| us / 1000.0);
         Self {
-            name,
+            name: name.to_owned(),
             connections,
             per_second: result["per_second"].as_f64().unwrap_or_default(),
             p50_ms: ms("p50_us"),
@@ -44,8 +44,8 @@ impl CaptureRow {
         }
     }
 
-    pub fn of_rate(name: &'static str, connections: usize, per_second: f64) -> Self {
-        Self { name, connections, per_second, p50_ms: None, p99_ms: None, rss_mib: None }
+    pub fn of_rate(name: &str, connections: usize, per_second: f64) -> Self {
+        Self { name: name.to_owned(), connections, per_second, p50_ms: None, p99_ms: None, rss_mib: None }
     }
 }
 

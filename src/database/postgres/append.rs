@@ -64,12 +64,13 @@ impl JournalConnection {
         result
     }
 
+    /// Asks a connection made as any of the journal's. It is not kept: a connection is driven by the
+    /// thread that made it, and the journal's own is to be the journal's thread's.
     pub async fn durability(&mut self) -> Result<String, DatabaseError> {
         const SETTINGS: &str = "SELECT 'fsync=' || current_setting('fsync') || ' synchronous_commit=' || \
                                 current_setting('synchronous_commit')";
         let open = self.take().await?;
         let row = open.client.query_one(SETTINGS, &[]).await.map_err(classify)?;
-        self.open = Some(open);
         row.try_get(0).map_err(classify)
     }
 
