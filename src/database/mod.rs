@@ -22,7 +22,8 @@ pub trait Database: Send + Sync {
     /// returns when they are durable. Nothing is written where the configuration has moved on.
     ///
     /// After [`DatabaseError::Unavailable`] the commit is in doubt. Appending the same batch again is
-    /// safe: ids are unique, and [`DatabaseError::Conflict`] then means that some are there already.
+    /// safe: ids are unique, and [`DatabaseError::Conflict`] then means that some are there already. It may
+    /// block the calling thread for as long as a commit takes.
     async fn append(&self, batch: &JournalBatch<'_>) -> Result<Appended, DatabaseError>;
 
     /// Runs one statement and returns the number of rows that it matched.
@@ -34,8 +35,8 @@ pub trait Database: Send + Sync {
     /// Runs statements in one transaction, and returns the rows of each.
     async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError>;
 
-    /// Inserts many rows into a table in one commit, or none: [`DatabaseError::Conflict`] where a key is there
-    /// already.
+    /// Inserts many rows into a table in one commit, or none: [`DatabaseError::Conflict`] where a key is
+    /// there already.
     async fn insert(&self, table: &'static Table, rows: Vec<Vec<Value>>) -> Result<(), DatabaseError>;
 
     /// Brings the schema up to date, or with [`Migrate::Check`] only tells. Safe to run on several nodes

@@ -27,6 +27,7 @@ mod selftest;
 mod settings;
 mod shim;
 mod sockets;
+mod sqlite;
 mod stream;
 mod tidy;
 mod tls;
@@ -48,6 +49,7 @@ fn trials() -> Vec<Trial> {
         tls::trials(),
         cluster::trials(),
         faults::trials(),
+        sqlite::trials(),
         resuming::trials(),
         shim::trials(),
         capture::trials(),

@@ -1,0 +1,154 @@
+//! What only SQLite has: a log that is copied beside the writer, a file that another program may lock, and
+//! a disk that may not answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use creel::app;
+use creel::broker::local::LocalBroker;
+use creel::config::{self, Source};
+use creel::database::{
+    Appended, Database, DatabaseError, Dialect, JournalBatch, Migrate, Migrated, PoolUse, Row, Sql, Table,
+    Value,
+};
+use libtest_mimic::Trial;
+
+use crate::harness::client::Load;
+use crate::harness::node::Node;
+use crate::harness::{Needs, TestResult, eventually, trials, workplace};
+
+const SOON: Duration = Duration::from_secs(60);
+
+pub fn trials() -> Vec<Trial> {
+    trials! {
+        Needs::NOTHING =>
+            the_log_is_copied_beside_the_writer_and_stays_small,
+            a_file_that_is_locked_is_told_and_waited_for,
+            a_disk_that_does_not_answer_is_told_and_waited_for,
+    }
+}
+
+async fn the_log_is_copied_beside_the_writer_and_stays_small() -> TestResult {
+    const MIB: u64 = 1 << 20;
+    let node = Node::builder().setting("log.level", "warn").start().await?;
+    let length = |name: &str| {
+        let file = node.folder().join("creel-data").join(name);
+        TestResult::Ok(std::fs::metadata(file)?.len())
+    };
+    let load = Load::start_large(8, &[node.address()], "/r/a", 48 * 1024);
+    eventually(SOON, "200 MiB", || async { load.acknowledged() >= 200 * 1024 / 48 }).await;
+    let sent = load.stop().await;
+    assert_eq!((sent.broken, sent.refused.len()), (0, 0), "{:?}", sent.refused);
+    let (log, file) = (length("creel.db-wal")?, length("creel.db")?);
+    assert!(log < 64 * MIB, "the log has {} MiB", log / MIB);
+    assert!(file > 100 * MIB, "the file has {} MiB", file / MIB);
+    node.kill9();
+    node.start_again().await?;
+    let least = sent.acknowledged.len() as u64;
+    eventually(SOON, "all that was acknowledged is there", || async {
+        let kept =
+            async { TestResult::Ok(node.json("/api/endpoints").await?["endpoints"][0]["captures"].as_u64()) };
+        kept.await.is_ok_and(|kept| kept >= Some(least))
+    })
+    .await;
+    Ok(())
+}
+
+/// As by a program that looks into the database, or copies it.
+async fn a_file_that_is_locked_is_told_and_waited_for() -> TestResult {
+    let node = Node::builder().start().await?;
+    node.post("/r/a", "before").await?;
+    let other = rusqlite::Connection::open(node.folder().join("creel-data/creel.db"))?;
+    other.execute_batch("BEGIN IMMEDIATE")?;
+    let begun = Instant::now();
+    let refused = node.request("POST", "/r/a", "Content-Length: 0\r\n").await?;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.header("retry-after").is_some());
+    assert!(begun.elapsed() < Duration::from_secs(10), "nobody hangs: {:?}", begun.elapsed());
+    other.execute_batch("ROLLBACK")?;
+    eventually(SOON, "it catches again", || async { node.post("/r/a", "after").await.is_ok() }).await;
+    node.check_unharmed().await
+}
+
+/// A database whose next commit takes as long as it is told to.
+struct Stuck {
+    inner: Arc<dyn Database>,
+    is_stuck: Arc<AtomicBool>,
+}
+
+#[async_trait::async_trait]
+impl Database for Stuck {
+    fn dialect(&self) -> Dialect {
+        self.inner.dialect()
+    }
+
+    async fn append(&self, batch: &JournalBatch<'_>) -> Result<Appended, DatabaseError> {
+        while self.is_stuck.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.inner.append(batch).await
+    }
+
+    async fn execute(&self, sql: &Sql, values: &[Value]) -> Result<u64, DatabaseError> {
+        self.inner.execute(sql, values).await
+    }
+
+    async fn query(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+        self.inner.query(sql, values).await
+    }
+
+    async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError> {
+        self.inner.batch(statements).await
+    }
+
+    async fn insert(&self, table: &'static Table, rows: Vec<Vec<Value>>) -> Result<(), DatabaseError> {
+        self.inner.insert(table, rows).await
+    }
+
+    async fn migrate(&self, mode: Migrate) -> Result<Migrated, DatabaseError> {
+        self.inner.migrate(mode).await
+    }
+
+    async fn durability(&self) -> Result<String, DatabaseError> {
+        self.inner.durability().await
+    }
+
+    fn pool(&self) -> PoolUse {
+        self.inner.pool()
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+/// The commit blocks the journal's thread; its senders, and those that come after, are told all the same.
+async fn a_disk_that_does_not_answer_is_told_and_waited_for() -> TestResult {
+    let url = format!("sqlite://{}", workplace::new_folder("stuck")?.join("creel.db").display());
+    let settings = config::load(&Source {
+        flags: vec![("server.listen", "127.0.0.1:0".into()), ("database.url", url)],
+        ..Source::default()
+    })?;
+    let is_stuck = Arc::new(AtomicBool::new(false));
+    let stuck = Stuck { inner: app::open_database(&settings)?, is_stuck: is_stuck.clone() };
+    let node = app::Node::start_with(settings, Arc::new(stuck), Arc::new(LocalBroker::new())).await?;
+    let (http, url) = (reqwest::Client::new(), format!("http://{}/r/a", node.capture_address()));
+    let post = || async { TestResult::Ok(http.post(&url).body("x").send().await?) };
+    assert_eq!(post().await?.status(), 200);
+    is_stuck.store(true, Ordering::SeqCst);
+    let begun = Instant::now();
+    let doubtful = post().await?;
+    assert_eq!(doubtful.status(), 503);
+    assert!(doubtful.text().await?.contains("/problems/not-confirmed"));
+    let told = Instant::now();
+    assert!(told - begun < Duration::from_secs(12), "it hung: {:?}", told - begun);
+    let refused = post().await?;
+    assert_eq!(refused.status(), 503);
+    assert!(refused.text().await?.contains("/problems/database-away"));
+    assert!(told.elapsed() < Duration::from_secs(3), "nobody waits for nothing: {:?}", told.elapsed());
+    is_stuck.store(false, Ordering::SeqCst);
+    eventually(SOON, "it catches again", || async { post().await.is_ok_and(|a| a.status() == 200) }).await;
+    node.stop().await;
+    Ok(())
+}
