@@ -43,8 +43,9 @@ pub enum StartError {
     Database(#[from] DatabaseError),
     #[error("failed to set up the broker")]
     Broker(#[from] BrokerError),
+    /// An address that cannot be listened on, or no room for a thread.
     #[error(transparent)]
-    Listen(#[from] std::io::Error),
+    System(#[from] std::io::Error),
 }
 
 /// A running node.

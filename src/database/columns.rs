@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{DatabaseError, Row};
 use crate::model::{
     Body, BodyContent, Capture, CaptureKind, ConfigurationChange, EndpointCode, Entry, EntryKind,
-    HeaderBlock, Removal, Removed, ReplyChoice, WebSocketDetail,
+    HeaderBlock, Removal, Removed, ReplyChoice, ReplySource, WebSocketDetail,
 };
 
 /// The columns behind `seq`, in the order of [`CaptureColumns`] and of [`entry`]. What nothing is looked
@@ -45,7 +45,8 @@ pub struct CaptureColumns<'a> {
     pub detail: String,
 }
 
-/// What the column `detail` holds for captures, as JSON.
+/// What the column `detail` holds for captures, as JSON. Names stay as they are, and what is added later
+/// has a default: nodes of two versions read each other's rows.
 #[derive(Serialize, Deserialize)]
 struct CaptureDetail<'a> {
     version: Cow<'a, str>,
@@ -57,21 +58,18 @@ struct CaptureDetail<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client: Option<IpAddr>,
     body_bytes: u64,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     truncated: bool,
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     incomplete: bool,
     /// Whether the body is kept in parts.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     parts: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     websocket: Option<Cow<'a, WebSocketDetail>>,
-    reply: ReplyChoice,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-fn is_false(flag: &bool) -> bool {
-    !flag
+    /// [`ReplySource::name`]; what this version does not know counts as nothing.
+    reply: Cow<'a, str>,
+    status: u16,
 }
 
 impl<'a> CaptureColumns<'a> {
@@ -103,7 +101,8 @@ impl<'a> CaptureColumns<'a> {
                 incomplete: capture.body.incomplete,
                 parts,
                 websocket: capture.websocket.as_ref().map(Cow::Borrowed),
-                reply: capture.reply,
+                reply: capture.reply.source.name().into(),
+                status: capture.reply.status,
             }),
         }
     }
@@ -161,7 +160,7 @@ pub fn entry(row: &Row) -> Result<Entry, DatabaseError> {
             incomplete: detail.incomplete,
         },
         websocket: detail.websocket.map(Cow::into_owned),
-        reply: detail.reply,
+        reply: ReplyChoice { source: ReplySource::named(&detail.reply), status: detail.status },
     };
     Ok(Entry { seq: row.int(0)?, what: EntryKind::Capture(Arc::new(capture)) })
 }

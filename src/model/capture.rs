@@ -125,7 +125,9 @@ impl CaptureKind {
 }
 
 impl ReplySource {
-    /// Name in the API and on the stream.
+    const ALL: [Self; 5] = [Self::Default, Self::Preflight, Self::Limit, Self::WebSocket, Self::Nothing];
+
+    /// Name in the API, on the stream, and in the database.
     pub fn name(self) -> &'static str {
         match self {
             Self::Default => "default",
@@ -134,6 +136,11 @@ impl ReplySource {
             Self::WebSocket => "websocket",
             Self::Nothing => "nothing",
         }
+    }
+
+    /// The source of a name; [`Self::Nothing`] where there is none such.
+    pub fn named(name: &str) -> Self {
+        Self::ALL.into_iter().find(|source| source.name() == name).unwrap_or(Self::Nothing)
     }
 }
 
