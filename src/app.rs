@@ -8,9 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::broker::local::LocalBroker;
-use crate::broker::rabbitmq::RabbitMqBroker;
-use crate::broker::redis::RedisBroker;
-use crate::broker::{Broker, BrokerError};
+use crate::broker::{Broker, BrokerError, rabbitmq, redis};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Settings};
 use crate::database::postgres::{PostgresDatabase, PostgresOptions};
@@ -227,9 +225,9 @@ fn open_broker(settings: &Settings) -> Result<Arc<dyn Broker>, BrokerError> {
     Ok(if url == "local" {
         Arc::new(LocalBroker::new())
     } else if url.starts_with("redis") {
-        Arc::new(RedisBroker::open(url, ca_file)?)
+        Arc::new(redis::open(url, ca_file)?)
     } else {
-        Arc::new(RabbitMqBroker::open(url, ca_file)?)
+        Arc::new(rabbitmq::open(url, ca_file)?)
     })
 }
 

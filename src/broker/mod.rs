@@ -35,8 +35,6 @@ mod subscription;
 mod tls;
 
 pub use local::LocalBroker;
-pub use rabbitmq::RabbitMqBroker;
-pub use redis::RedisBroker;
 pub use subscription::Subscription;
 
 /// The largest message that every broker must carry, in bytes.

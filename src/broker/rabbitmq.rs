@@ -25,7 +25,7 @@ use lapin::{
 };
 use rustls::ClientConfig;
 use tokio::{
-    sync::{Mutex, watch},
+    sync::Mutex,
     time::{interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -35,7 +35,7 @@ use self::{
     wire::{Wire, cause},
 };
 use super::{
-    Broker, BrokerError, BrokerState, Subscription,
+    Broker, BrokerError,
     reconnect::{Cause, fault},
     remote::{CONNECT_WITHIN, Receiving, Remote, Sending, Transport},
     tls,
@@ -47,44 +47,14 @@ const HEARTBEAT_S: u16 = 3;
 /// How often a publishing connection is looked at: lapin tells of some endings only who asks.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// A broker over RabbitMQ.
-pub struct RabbitMqBroker(Remote<RabbitMq>);
-
-impl RabbitMqBroker {
-    /// Begins to connect to `amqp://` or `amqps://[USER:PASSWORD@]HOST[:PORT][/VHOST]`; with `amqps://`
-    /// the server's certificate is checked against the system's and those in `ca_file`. No path, or an
-    /// empty one, is the virtual host `/`. Fails on settings alone: a server that cannot be reached is
-    /// tried on. Must be called within a tokio runtime.
-    pub fn open(url: &str, ca_file: Option<&Path>) -> Result<Self, BrokerError> {
-        Ok(Self(Remote::open(RabbitMq::new(url, ca_file)?)))
-    }
-}
-
-#[async_trait::async_trait]
-impl Broker for RabbitMqBroker {
-    async fn publish(&self, topic: &str, message: Bytes) -> Result<(), BrokerError> {
-        self.0.publish(topic, message).await
-    }
-
-    fn reaches_others(&self, topic: &str) -> bool {
-        self.0.reaches_others(topic)
-    }
-
-    fn subscribe(&self, topic: &str) -> Subscription {
-        self.0.subscribe(topic)
-    }
-
-    fn state(&self) -> watch::Receiver<BrokerState> {
-        self.0.state()
-    }
-
-    fn dropped(&self) -> u64 {
-        self.0.dropped()
-    }
-
-    async fn close(&self) {
-        self.0.close().await;
-    }
+/// Opens a broker over RabbitMQ.
+///
+/// Begins to connect to `amqp://` or `amqps://[USER:PASSWORD@]HOST[:PORT][/VHOST]`; with `amqps://`
+/// the server's certificate is checked against the system's and those in `ca_file`. No path, or an
+/// empty one, is the virtual host `/`. Fails on settings alone: a server that cannot be reached is
+/// tried on. Must be called within a tokio runtime.
+pub fn open(url: &str, ca_file: Option<&Path>) -> Result<impl Broker + use<>, BrokerError> {
+    Ok(Remote::open(RabbitMq::new(url, ca_file)?))
 }
 
 struct RabbitMq {

@@ -19,14 +19,13 @@ use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::watch,
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Broker, BrokerError, BrokerState, Subscription,
+    Broker, BrokerError,
     dial::dial,
     reconnect::{Cause, fault},
     remote::{CONNECT_WITHIN, Receiving, Remote, Sending, Transport},
@@ -39,44 +38,14 @@ const PING_EVERY: Duration = Duration::from_secs(2);
 /// How long the answer may take.
 const PING_WITHIN: Duration = Duration::from_secs(3);
 
-/// A broker over a Redis server.
-pub struct RedisBroker(Remote<Redis>);
-
-impl RedisBroker {
-    /// Begins to connect to `redis://` or `rediss://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`; with
-    /// `rediss://` the server's certificate is checked against the system's and those in `ca_file`.
-    /// Fails on settings alone: a server that cannot be reached is tried on. Must be called within a
-    /// tokio runtime.
-    pub fn open(url: &str, ca_file: Option<&Path>) -> Result<Self, BrokerError> {
-        Ok(Self(Remote::open(Redis::new(url, ca_file)?)))
-    }
-}
-
-#[async_trait::async_trait]
-impl Broker for RedisBroker {
-    async fn publish(&self, topic: &str, message: Bytes) -> Result<(), BrokerError> {
-        self.0.publish(topic, message).await
-    }
-
-    fn reaches_others(&self, topic: &str) -> bool {
-        self.0.reaches_others(topic)
-    }
-
-    fn subscribe(&self, topic: &str) -> Subscription {
-        self.0.subscribe(topic)
-    }
-
-    fn state(&self) -> watch::Receiver<BrokerState> {
-        self.0.state()
-    }
-
-    fn dropped(&self) -> u64 {
-        self.0.dropped()
-    }
-
-    async fn close(&self) {
-        self.0.close().await;
-    }
+/// Opens a broker over a Redis server.
+///
+/// Begins to connect to `redis://` or `rediss://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`; with
+/// `rediss://` the server's certificate is checked against the system's and those in `ca_file`.
+/// Fails on settings alone: a server that cannot be reached is tried on. Must be called within a
+/// tokio runtime.
+pub fn open(url: &str, ca_file: Option<&Path>) -> Result<impl Broker + use<>, BrokerError> {
+    Ok(Remote::open(Redis::new(url, ca_file)?))
 }
 
 struct Redis {

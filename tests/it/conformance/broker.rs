@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use creel::broker::{
-    Broker, BrokerError, BrokerState, LocalBroker, MESSAGE_BYTES_MAX, RabbitMqBroker, RedisBroker,
-    SUBSCRIPTION_QUEUE, Signal, Subscription,
+    Broker, BrokerError, BrokerState, LocalBroker, MESSAGE_BYTES_MAX, SUBSCRIPTION_QUEUE, Signal,
+    Subscription, rabbitmq, redis,
 };
 use libtest_mimic::Trial;
 use tokio::sync::Semaphore;
@@ -84,11 +84,11 @@ async fn rabbitmq() -> TestResult<Box<Open>> {
 }
 
 fn open_redis(url: &str, ca_file: Option<PathBuf>) -> AnyBroker {
-    Arc::new(RedisBroker::open(url, ca_file.as_deref()).expect("the settings are right"))
+    Arc::new(redis::open(url, ca_file.as_deref()).expect("the settings are right"))
 }
 
 fn open_rabbitmq(url: &str, ca_file: Option<PathBuf>) -> AnyBroker {
-    Arc::new(RabbitMqBroker::open(url, ca_file.as_deref()).expect("the settings are right"))
+    Arc::new(rabbitmq::open(url, ca_file.as_deref()).expect("the settings are right"))
 }
 
 /// A subscription that is in force.

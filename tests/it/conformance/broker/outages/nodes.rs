@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use creel::broker::{BrokerError, BrokerState, RabbitMqBroker, RedisBroker, Signal, Subscription};
+use creel::broker::{self, BrokerError, BrokerState, Signal, Subscription};
 
 use crate::conformance::broker::{
     AnyBroker, close, is, next, next_message, numbered, open_rabbitmq, open_redis, silence, subscribe,
@@ -55,7 +55,7 @@ impl Remote for Redis {
     }
 
     fn try_open(url: &str, ca_file: Option<PathBuf>) -> Result<(), BrokerError> {
-        RedisBroker::open(url, ca_file.as_deref()).map(drop)
+        broker::redis::open(url, ca_file.as_deref()).map(drop)
     }
 }
 
@@ -87,7 +87,7 @@ impl Remote for RabbitMq {
     }
 
     fn try_open(url: &str, ca_file: Option<PathBuf>) -> Result<(), BrokerError> {
-        RabbitMqBroker::open(url, ca_file.as_deref()).map(drop)
+        broker::rabbitmq::open(url, ca_file.as_deref()).map(drop)
     }
 }
 
