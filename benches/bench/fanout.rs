@@ -29,11 +29,12 @@ pub async fn measure(report: &mut Report, time: Duration) -> TestResult {
     let addresses = [one.address(), two.address()];
     let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
     let rss = || [&one, &two].iter().map(|node| role::rss_kib(node.pid().unwrap_or_default())).sum::<u64>();
-    // Before anything else: memory that was in use once is used again.
+    // Before anything else, since memory that was in use once is used again; on top of what the first few take.
+    let first = Watcher::start(100, "body=full", &addresses).await?;
     let before_kib = rss();
     let idle = Watcher::start(MOST, "body=full", &addresses).await?;
     let idle_bytes = (rss().saturating_sub(before_kib) * 1024) as f64 / MOST as f64;
-    drop(idle);
+    drop((first, idle));
     for subscribers in [1, 100, MOST] {
         let mut watcher = Watcher::start(subscribers, "body=full", &addresses).await?;
         let steady = steady(&mut watcher, &addresses, subscribers, time).await?;
