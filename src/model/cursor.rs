@@ -78,3 +78,43 @@ fn digest(id: Uuid) -> u32 {
     let b = id.as_bytes();
     u32::from_be_bytes([b[12], b[13], b[14], b[15]]).max(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_cursor_comes_back_from_its_token(epoch: i64, seq in 0..=i64::MAX, digest: u32) {
+            let cursor = Cursor { epoch, seq, digest };
+            prop_assert_eq!(Cursor::parse(&cursor.to_string()), Ok(cursor));
+        }
+
+        /// No two tokens are the same cursor, so what was not given out is another one or none.
+        #[test]
+        fn a_token_is_a_cursors_own_or_refused(token in "[A-Za-z0-9_-]{26,30}|AQ[A-Za-z0-9_-]{26}|.{0,60}") {
+            if let Ok(cursor) = Cursor::parse(&token) {
+                prop_assert_eq!(cursor.to_string(), token);
+                prop_assert!(cursor.seq >= 0);
+            }
+        }
+
+        /// Of an entry's id the last four bytes count, and 0 counts as 1.
+        #[test]
+        fn a_cursor_fits_the_entry_that_it_stands_behind(
+            epoch: i64,
+            seq in 0..=i64::MAX,
+            (head, end) in (any::<u64>(), 0u32..3),
+            (other_head, other_end) in (any::<u64>(), 0u32..3),
+        ) {
+            let id = |head: u64, end: u32| Uuid::from_u128(u128::from(head) << 64 | u128::from(end));
+            let cursor = Cursor::behind(epoch, seq, id(head, end));
+            prop_assert!(cursor.fits(id(head, end)));
+            prop_assert_eq!(cursor.fits(id(other_head, other_end)), end.max(1) == other_end.max(1));
+            let unknown = Cursor { digest: 0, ..cursor };
+            prop_assert!(unknown.fits(id(other_head, other_end)));
+        }
+    }
+}

@@ -83,3 +83,38 @@ impl fmt::Debug for EndpointCode {
         fmt::Debug::fmt(&self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use percent_encoding::percent_encode;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_code_comes_back_from_its_url(code in "\\PC{1,60}") {
+            let code = EndpointCode::parse(&code).unwrap();
+            let segment = code.to_segment();
+            prop_assert!(segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)));
+            prop_assert_eq!(EndpointCode::from_segment(&segment), Ok(code));
+        }
+
+        #[test]
+        fn octets_are_a_code_just_where_they_may(octets in prop::collection::vec(any::<u8>(), 0..300)) {
+            let segment = percent_encode(&octets, NON_ALPHANUMERIC).to_string();
+            let text = std::str::from_utf8(&octets).ok();
+            let expected = text.filter(|text| (1..=255).contains(&text.len()) && !text.chars().any(char::is_control));
+            let found = EndpointCode::from_segment(&segment).ok();
+            prop_assert_eq!(found.as_ref().map(EndpointCode::as_str), expected);
+        }
+
+        #[test]
+        fn any_segment_is_a_code_or_refused(segment in ".{0,800}") {
+            if let Ok(code) = EndpointCode::from_segment(&segment) {
+                let again = EndpointCode::parse(code.as_str());
+                prop_assert_eq!(again, Ok(code));
+            }
+        }
+    }
+}

@@ -67,3 +67,42 @@ impl HeaderBlock {
 fn find(haystack: &[u8], needle: &[u8; 2]) -> Option<usize> {
     haystack.windows(2).position(|pair| pair == needle)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn field() -> impl Strategy<Value = (String, Vec<u8>)> {
+        let octet = any::<u8>().prop_filter("no line ends within a value", |b| !b"\r\n".contains(b));
+        ("[!#$%&'*+.^_`|~0-9a-z-]{1,20}", prop::collection::vec(octet, 0..40))
+    }
+
+    proptest! {
+        #[test]
+        fn fields_come_back_as_they_were(fields in prop::collection::vec(field(), 0..20)) {
+            let mut builder = HeaderBlockBuilder::default();
+            for (name, value) in &fields {
+                builder.push(name.as_bytes(), value);
+            }
+            let block = HeaderBlock::from_kept(builder.finish().as_bytes().clone());
+            let found: Vec<_> = block.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+            let expected: Vec<_> =
+                fields.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone())).collect();
+            prop_assert_eq!(found, expected);
+            for (name, _) in &fields {
+                let first = fields.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_slice());
+                prop_assert_eq!(block.get(&name.to_ascii_uppercase()), first);
+            }
+        }
+
+        /// Also of what no builder has made.
+        #[test]
+        fn any_octets_are_read_to_their_end(octets in prop::collection::vec(any::<u8>(), 0..300)) {
+            let block = HeaderBlock::from_kept(octets.clone().into());
+            let bytes: usize = block.iter().map(|(name, value)| name.len() + 2 + value.len()).sum();
+            prop_assert!(bytes <= octets.len());
+        }
+    }
+}
