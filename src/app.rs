@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::broker::local::LocalBroker;
-use crate::broker::{Broker, BrokerError, rabbitmq, redis};
+use crate::broker::{Broker, BrokerError, LocalBroker, rabbitmq, redis};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Settings};
 use crate::database::postgres::{PostgresDatabase, PostgresOptions};

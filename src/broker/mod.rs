@@ -26,7 +26,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 mod dial;
-pub mod local;
+mod local;
 pub mod rabbitmq;
 mod reconnect;
 pub mod redis;

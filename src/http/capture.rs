@@ -83,7 +83,13 @@ async fn catch(
     let head_parts = (head.id, head.endpoint.clone(), head.method.clone());
     let announced = announced(request);
     let mut reception = Reception::begin(state.intake.clone(), head, announced).map_err(refused)?;
-    let ending = receive(&mut reception, payload, request, state).await.map_err(refused)?;
+    // What follows a CONNECT or an upgrade is no body.
+    let ending = if unopened.is_some() || request.method() == Method::CONNECT {
+        drop(payload.take());
+        Ending::Complete
+    } else {
+        receive(&mut reception, payload, state).await.map_err(refused)?
+    };
     let choice = choose(ending, request, unopened.as_ref());
     let accepted = reception.finish(ending, choice).await.map_err(refused)?;
 
@@ -185,18 +191,12 @@ fn announced(request: &HttpRequest) -> Option<u64> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads the body to its end, or to whatever ends it before. What follows a CONNECT or an upgrade is no
-/// body.
+/// Reads the body to its end, or to whatever ends it before.
 async fn receive(
     reception: &mut Reception,
     payload: &mut Payload,
-    request: &HttpRequest,
     state: &State,
 ) -> Result<Ending, crate::intake::Refusal> {
-    if request.method() == Method::CONNECT || socket::is_upgrade(request) {
-        drop(payload.take());
-        return Ok(Ending::Complete);
-    }
     let patience = state.settings.capture.body_idle_timeout();
     let end = tokio::time::Instant::now() + state.settings.capture.body_timeout();
     loop {

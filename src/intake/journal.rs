@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -43,7 +44,7 @@ pub struct JournalOptions {
 pub struct Journal {
     queue: mpsc::Sender<Queued>,
     room: Arc<Budget>,
-    available: Arc<AtomicBool>,
+    available: Arc<Availability>,
     metrics: Arc<Metrics>,
     patience: Duration,
 }
@@ -71,8 +72,7 @@ impl Journal {
         shutdown: &Shutdown,
     ) -> std::io::Result<Self> {
         let (queue, queued) = mpsc::channel(options.queue_captures_max);
-        let available = Arc::new(AtomicBool::new(true));
-        metrics.database_up.set(1);
+        let available = Arc::new(Availability::new(metrics.database_up.clone()));
         let room = Budget::new(options.queue_bytes_max, metrics.queue_bytes.clone());
         let patience = options.commit_deadline + PATIENCE;
         let writer = Writer {
@@ -103,7 +103,7 @@ impl Journal {
             Ok(told) => told.unwrap_or(Err(Refusal::DeadlinePassed)),
             // It is held up itself, as by a disk that does not answer.
             Err(_) => {
-                set_available(&self.available, &self.metrics, false);
+                self.available.set(false);
                 Err(Refusal::DeadlinePassed)
             }
         }
@@ -127,7 +127,37 @@ impl Journal {
 
     /// Whether the database took the last batch.
     pub fn is_available(&self) -> bool {
-        self.available.load(Ordering::Acquire)
+        self.available.get()
+    }
+}
+
+/// Whether the database takes batches, as far as is known: to the writer, and to senders whose writer is
+/// held up.
+struct Availability {
+    flag: AtomicBool,
+    gauge: Gauge,
+}
+
+impl Availability {
+    fn new(gauge: Gauge) -> Self {
+        gauge.set(1);
+        Self { flag: AtomicBool::new(true), gauge }
+    }
+
+    fn get(&self) -> bool {
+        self.flag.load(Ordering::Acquire)
+    }
+
+    fn set(&self, available: bool) {
+        if self.flag.swap(available, Ordering::AcqRel) == available {
+            return;
+        }
+        self.gauge.set(available.into());
+        if available {
+            tracing::info!("the database is back; captures are taken again");
+        } else {
+            tracing::error!("the database is away; captures are refused until it is back");
+        }
     }
 }
 
@@ -147,7 +177,7 @@ struct Writer {
     configuration: Arc<Configuration>,
     options: JournalOptions,
     on_commit: OnCommit,
-    available: Arc<AtomicBool>,
+    available: Arc<Availability>,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
 }
@@ -156,7 +186,7 @@ impl Writer {
     async fn run(self, mut queue: mpsc::Receiver<Queued>) {
         let mut gathered = Vec::with_capacity(self.options.batch_captures_max);
         loop {
-            if !self.available.load(Ordering::Acquire) {
+            if !self.available.get() {
                 self.refuse_until_back(&mut queue).await;
             }
             let received = tokio::select! {
@@ -204,14 +234,13 @@ impl Writer {
     /// Appends a batch, whatever it takes within the deadline; every sender is told. A batch in which the
     /// database refuses the data is halved until the capture at fault is alone.
     #[tracing::instrument(level = "debug", skip_all, fields(captures = batch.len()))]
-    async fn commit(&self, batch: Vec<Queued>) {
-        let mut batch = batch;
+    async fn commit(&self, mut batch: Vec<Queued>) {
         let deadline = batch.first().map_or_else(Instant::now, |q| q.since) + self.options.commit_deadline;
         let started = Instant::now();
         let mut misses = 0;
         let (captures, appended) = loop {
             let configuration = self.configuration.current();
-            batch = self.judge(batch, &configuration);
+            self.judge(&mut batch, &configuration);
             if batch.is_empty() {
                 return;
             }
@@ -231,7 +260,7 @@ impl Writer {
                 self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
                 #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
                 self.metrics.batch_captures.observe(captures.len() as f64);
-                self.set_available(true);
+                self.available.set(true);
                 captures.iter().for_each(|capture| self.count(capture));
                 let entries = seqs.iter().zip(captures);
                 (self.on_commit)(
@@ -249,7 +278,7 @@ impl Writer {
             }
             Err(reason) => {
                 if reason == NotAppended::InDoubt {
-                    self.set_available(false);
+                    self.available.set(false);
                 }
                 let refusal = match reason {
                     NotAppended::Data => Refusal::DataRefused,
@@ -263,14 +292,11 @@ impl Writer {
         }
     }
 
-    /// What the configuration takes; the others are refused.
-    fn judge(&self, batch: Vec<Queued>, configuration: &Snapshot) -> Vec<Queued> {
-        let (admitted, refused): (Vec<Queued>, Vec<Queued>) =
-            batch.into_iter().partition(|queued| configuration.admits(&queued.capture.endpoint));
-        for queued in refused {
+    /// Refuses what the configuration does not take.
+    fn judge(&self, batch: &mut Vec<Queued>, configuration: &Snapshot) {
+        for queued in batch.extract_if(.., |queued| !configuration.admits(&queued.capture.endpoint)) {
             self.tell(queued, Err(Refusal::UnknownEndpoint));
         }
-        admitted
     }
 
     /// Appends the captures and returns their places.
@@ -344,7 +370,7 @@ impl Writer {
                 return;
             }
             if storage::journal::head(self.database.as_ref()).await.is_ok() {
-                self.set_available(true);
+                self.available.set(true);
                 return;
             }
             tokio::time::sleep(PROBE_PAUSE).await;
@@ -362,25 +388,10 @@ impl Writer {
         });
     }
 
-    fn set_available(&self, available: bool) {
-        set_available(&self.available, &self.metrics, available);
-    }
-
     fn tell(&self, queued: Queued, outcome: Result<i64, Refusal>) {
         self.metrics.queue_captures.dec();
         if queued.done.send(outcome).is_err() {
             tracing::trace!("a sender has gone; its capture is kept all the same");
-        }
-    }
-}
-
-fn set_available(flag: &AtomicBool, metrics: &Metrics, available: bool) {
-    if flag.swap(available, Ordering::AcqRel) != available {
-        metrics.database_up.set(available.into());
-        if available {
-            tracing::info!("the database is back; captures are taken again");
-        } else {
-            tracing::error!("the database is away; captures are refused until it is back");
         }
     }
 }

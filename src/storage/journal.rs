@@ -108,8 +108,9 @@ pub struct Listing {
     pub limit: u32,
 }
 
-/// A page of captures, with no more of their bodies than a preview shows. Entries that do not pass the filters cost time, so a page that has looked at as
-/// many rows as the database does within its time limit fails rather than hangs.
+/// A page of captures, with no more of their bodies than a preview shows. Entries that do not pass the
+/// filters cost time, so a page that has looked at as many rows as the database does within its time limit
+/// fails rather than hangs.
 pub async fn list_captures(
     database: &dyn Database,
     listing: &Listing,

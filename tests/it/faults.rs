@@ -69,6 +69,17 @@ async fn check_journal(node: &Node, sent: &Sent) -> TestResult {
     Ok(())
 }
 
+/// After an outage of the database: service has resumed, and nobody was cut off, left hanging or lost.
+async fn check_recovered(node: &Node, load: Load) -> TestResult<Sent> {
+    let so_far = load.acknowledged();
+    eventually(PATIENCE, "captures again", || async { load.acknowledged() >= so_far + 200 }).await;
+    let sent = load.stop().await;
+    assert_eq!(sent.broken, 0, "an outage of the database breaks no connection");
+    assert!(sent.slowest < ANSWERED, "somebody was left hanging for {:?}", sent.slowest);
+    check_journal(node, &sent).await?;
+    Ok(sent)
+}
+
 async fn a_postgres_that_dies_loses_nothing_that_was_acknowledged() -> TestResult {
     let postgres = Postgres::start().await?;
     let node = Node::builder().database(postgres.url()).start().await?;
@@ -92,13 +103,9 @@ async fn a_postgres_that_dies_loses_nothing_that_was_acknowledged() -> TestResul
         assert!(asked.elapsed() < Duration::from_secs(2), "refused after {:?}", asked.elapsed());
         postgres.start_again().await?;
     }
-    let so_far = load.acknowledged();
-    eventually(PATIENCE, "captures again", || async { load.acknowledged() >= so_far + 200 }).await;
-    let sent = load.stop().await;
-    assert_eq!(sent.broken, 0, "an outage of the database breaks no connection");
+    let sent = check_recovered(&node, load).await?;
     assert_eq!(sent.refused.keys().copied().collect::<Vec<_>>(), [503]);
-    assert!(sent.slowest < ANSWERED, "somebody was left hanging for {:?}", sent.slowest);
-    check_journal(&node, &sent).await
+    Ok(())
 }
 
 async fn connections_cut_in_the_middle_of_a_batch_lose_and_double_nothing() -> TestResult {
@@ -120,12 +127,7 @@ async fn connections_cut_in_the_middle_of_a_batch_lose_and_double_nothing() -> T
             proxy.resume();
         }
     }
-    let so_far = load.acknowledged();
-    eventually(PATIENCE, "captures again", || async { load.acknowledged() >= so_far + 200 }).await;
-    let sent = load.stop().await;
-    assert_eq!(sent.broken, 0);
-    assert!(sent.slowest < ANSWERED, "somebody was left hanging for {:?}", sent.slowest);
-    check_journal(&node, &sent).await
+    check_recovered(&node, load).await.map(drop)
 }
 
 async fn while_the_database_is_frozen_senders_are_refused_quickly() -> TestResult {
@@ -145,12 +147,7 @@ async fn while_the_database_is_frozen_senders_are_refused_quickly() -> TestResul
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert!(asked.elapsed() < Duration::from_secs(10), "refused after {:?}", asked.elapsed());
     postgres.thaw();
-    let so_far = load.acknowledged();
-    eventually(PATIENCE, "captures again", || async { load.acknowledged() >= so_far + 200 }).await;
-    let sent = load.stop().await;
-    assert_eq!(sent.broken, 0);
-    assert!(sent.slowest < ANSWERED, "somebody was left hanging for {:?}", sent.slowest);
-    check_journal(&node, &sent).await
+    check_recovered(&node, load).await.map(drop)
 }
 
 async fn a_frozen_node_does_not_hold_up_the_others() -> TestResult {

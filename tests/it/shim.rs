@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use creel::app::{self, Node};
-use creel::broker::local::LocalBroker;
-use creel::broker::{Broker, BrokerError, BrokerState, Subscription};
+use creel::broker::{Broker, BrokerError, BrokerState, LocalBroker, Subscription};
 use creel::config::{self, Source};
 use libtest_mimic::Trial;
 use tokio::sync::{Mutex, watch};

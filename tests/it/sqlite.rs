@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use creel::app;
-use creel::broker::local::LocalBroker;
+use creel::broker::LocalBroker;
 use creel::config::{self, Source};
 use creel::database::{
     Appended, Database, DatabaseError, Dialect, JournalBatch, Migrate, Migrated, PoolUse, Row, Sql, Table,

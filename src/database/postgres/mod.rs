@@ -182,7 +182,6 @@ fn parameters(values: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
     values.iter().map(|value| value as &(dyn ToSql + Sync)).collect()
 }
 
-/// One column of all rows.
 fn row(row: &tokio_postgres::Row) -> Result<Row, DatabaseError> {
     let columns = row.columns().iter().enumerate().map(|(i, column)| match *column.type_() {
         Type::INT8 => row.try_get::<_, Option<i64>>(i).map(|v| v.map(Value::Int)),

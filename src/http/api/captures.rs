@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::query::{Query, invalid};
 use crate::feed::LargeEvent;
+use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
 use crate::http::socket::CHUNK_BYTES;
 use crate::http::state::State;
@@ -146,7 +147,7 @@ pub async fn remove(
     Query::refuse(request.query_string())?;
     let (_, capture) = find(&state, &id).await?;
     let now_us = state.clock.now_us();
-    let removal = super::super::capture::id_at(now_us);
+    let removal = id_at(now_us);
     let database = state.database.as_ref();
     let entry =
         storage::removals::remove_one(database, &capture.endpoint, capture.id, removal, now_us).await?;
