@@ -26,7 +26,8 @@ pub fn start(log: &Log) -> Result<(), String> {
         .map_err(|error| format!("log.level: {error}"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_span_events(FmtSpan::NONE)
+        // Spans are at `debug`; each tells its time when it ends.
+        .with_span_events(FmtSpan::CLOSE)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stdout()));
     let started = match log.format {
         LogFormat::Text => builder.try_init(),

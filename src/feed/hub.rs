@@ -260,6 +260,7 @@ impl Hub {
     }
 
     /// Reads what is missing, a page at a time; what arrives meanwhile is parked.
+    #[tracing::instrument(level = "debug", skip_all, fields(last = self.sequencer().last()))]
     async fn repair(&self) {
         self.metrics.repairs.inc();
         loop {

@@ -178,6 +178,7 @@ impl Subscriber {
     }
 
     /// Reads a page behind the place from the database; a bounded number of subscribers do so at a time.
+    #[tracing::instrument(level = "debug", skip_all, fields(place = self.place))]
     async fn catch_up(&mut self) -> Result<Vec<Item>, DatabaseError> {
         let hub = self.hub.clone();
         let _permit =

@@ -9,6 +9,8 @@ use actix_web::http::{Method, Version};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError as _, web};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::client::Ends;
@@ -31,7 +33,9 @@ pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Da
     let started = Instant::now();
     let received_us = state.clock.now_us();
     let mut payload = payload.into_inner();
-    let caught = unpanicked(catch(&request, &mut payload, &state, started, received_us)).await;
+    let span = tracing::debug_span!("capture", method = %request.method(), status = Empty);
+    let caught = unpanicked(catch(&request, &mut payload, &state, started, received_us));
+    let caught = caught.instrument(span.clone()).await;
     let response = match caught.flatten() {
         Ok(response) => response,
         Err(problem) => {
@@ -44,6 +48,7 @@ pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Da
             response
         }
     };
+    span.record("status", response.status().as_u16());
     let is_head = request.method() == Method::HEAD;
     let response = if is_head { response.map_body(|_, body| unsent(&body)) } else { response };
     match payload {

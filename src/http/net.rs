@@ -12,6 +12,8 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, ResponseError as _};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::drain::{Shared, draining};
 use super::problem::{Kind, Problem};
@@ -29,7 +31,11 @@ pub async fn net(
     // A connection that is upgraded has no body, and no end that could be waited for.
     let is_upgrade = request.headers().contains_key(header::UPGRADE);
     request.set_payload(rest.clone().map_or(Payload::None, Shared::payload));
-    let response = match unpanicked(next.call(request)).await? {
+    // The pattern, not the path: an endpoint's code may be a secret.
+    let route = request.match_pattern().unwrap_or_default();
+    let span = tracing::debug_span!("request", method = %request.method(), route, status = Empty);
+    let answered = unpanicked(next.call(request)).instrument(span.clone()).await;
+    let response = match answered? {
         Ok(response) => response.map_into_boxed_body(),
         Err(error) if error.as_error::<Problem>().is_some() => return Err(error),
         Err(error) => {
@@ -39,6 +45,7 @@ pub async fn net(
     };
     let response = as_problem(response);
     let response = if is_head { response.map_body(|_, body| unsent(&body)) } else { response };
+    span.record("status", response.status().as_u16());
     Ok(match rest.filter(|_| !is_upgrade) {
         Some(rest) => response.map_body(|_, body| draining(body, rest.payload())),
         None => response,

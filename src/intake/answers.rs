@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use crate::database::Database;
 use crate::metrics::Metrics;
@@ -73,7 +74,8 @@ async fn write(
                 batch.push(answer);
             }
         }
-        if let Err(error) = storage::answers::record(database.as_ref(), &batch).await {
+        let span = tracing::debug_span!("answers", answers = batch.len());
+        if let Err(error) = storage::answers::record(database.as_ref(), &batch).instrument(span).await {
             metrics.answers_lost.inc_by(batch.len() as u64);
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -82,6 +83,12 @@ impl Upkeep {
         if !retention_is_due {
             return Ok(false);
         }
+        self.retain().await
+    }
+
+    /// One step of retention; whether there is more to do at once.
+    #[tracing::instrument(level = "debug", skip_all)]
+    async fn retain(&self) -> Result<bool, DatabaseError> {
         let more = self.trim().await? | self.purge().await?;
         if !more {
             self.sweep().await?;
@@ -93,8 +100,10 @@ impl Upkeep {
         let head = storage::journal::head(self.database.as_ref()).await?.seq;
         let mut folded = storage::totals::folded(self.database.as_ref()).await?;
         while folded < head && !self.shutdown.is_stopped() {
-            folded = (folded + FOLD_STEP).min(head);
-            storage::totals::fold(self.database.as_ref(), folded).await?;
+            let upto = (folded + FOLD_STEP).min(head);
+            let span = tracing::debug_span!("fold", entries = upto - folded);
+            storage::totals::fold(self.database.as_ref(), upto).instrument(span).await?;
+            folded = upto;
         }
         Ok(())
     }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::harness::client::{Framing, Subscriber};
 use crate::harness::node::{Node, creel};
-use crate::harness::servers::{Postgres, Redis, topic_prefix};
+use crate::harness::servers::{Postgres, Redis, shared_postgres, topic_prefix};
 use crate::harness::{Needs, TestResult, check_problem, eventually, trials, workplace};
 
 pub fn trials() -> Vec<Trial> {
@@ -23,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
             an_address_that_is_taken_is_told,
             logs_are_text_or_json,
             a_newcomer_is_shown_what_to_try;
+        Needs::POSTGRES => spans_tell_their_times_and_no_secrets;
         Needs::OWN_REDIS => a_node_without_its_broker_is_degraded_and_ready;
         Needs::OWN_POSTGRES => a_node_without_its_database_is_not_ready_and_says_so_quickly;
     }
@@ -282,6 +284,55 @@ async fn logs_are_text_or_json() -> TestResult {
     );
     let quiet = Node::builder().setting("log.level", "error").start().await?;
     assert!(!quiet.log().contains(" INFO "), "{}", quiet.log());
+    Ok(())
+}
+
+async fn spans_tell_their_times_and_no_secrets() -> TestResult {
+    const COUNT: usize = 20;
+    let database = shared_postgres().await?;
+    // Two nodes without a broker between them: what one commits, the other has to read.
+    let builder = Node::builder()
+        .database(database.url())
+        .setting("log.format", "json")
+        .setting("log.level", "debug")
+        .setting("feed.ring_events_max", 4);
+    let (sender, watcher) = (builder.start().await?, builder.start().await?);
+    let mut live = Subscriber::open(Framing::WebSocket, &watcher.address(), "").await?;
+    for _ in 0..COUNT {
+        sender
+            .exchange(
+                "POST /r/my-code HTTP/1.1\r\nHost: a\r\nX-Key: my-header\r\nContent-Length: 7\r\n\r\nmy-body",
+            )
+            .await?;
+    }
+    live.read_captures(COUNT, LIMIT).await?;
+    let mut late = Subscriber::open(Framing::Ndjson, &sender.address(), "since=earliest").await?;
+    late.read_captures(COUNT, LIMIT).await?;
+    sender.request("GET", "/api/captures?endpoint=my-code", "Authorization: Bearer my-token\r\n").await?;
+    eventually(LIMIT, "upkeep and answers", || async {
+        let logs = sender.log() + &watcher.log();
+        ["fold", "retain", "answers"].iter().all(|name| logs.contains(&format!("\"name\":\"{name}\"")))
+    })
+    .await;
+    drop((live, late));
+    sender.term().await?;
+    watcher.term().await?;
+    let logs = sender.log() + &watcher.log();
+    let mut closed = BTreeSet::new();
+    for line in logs.lines() {
+        let line: Value = serde_json::from_str(line)?;
+        if line["fields"]["message"] == "close" {
+            assert!(line["fields"]["time.busy"].is_string(), "{line}");
+            closed.insert(line["span"]["name"].as_str().unwrap_or_default().to_owned());
+        }
+    }
+    for name in ["request", "capture", "commit", "repair", "catch_up", "fold", "retain", "answers"] {
+        assert!(closed.contains(name), "no time of {name} in {closed:?}");
+    }
+    assert!(logs.contains("\"route\":\"/api/captures\"") && logs.contains("\"status\":200"));
+    for secret in ["my-code", "my-header", "my-body", "my-token"] {
+        assert!(!logs.contains(secret), "{secret} is in the logs");
+    }
     Ok(())
 }
 
