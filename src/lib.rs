@@ -5,12 +5,13 @@
 //!
 //! | layer | modules |
 //! | --- | --- |
-//! | 6 | `cli` |
-//! | 5 | `app` |
-//! | 4 | `http` |
-//! | 3 | `intake`, `feed`, `upkeep` |
-//! | 2 | `storage` |
-//! | 1 | `database`, `broker`, `config`, `metrics` |
+//! | 7 | `cli` |
+//! | 6 | `app` |
+//! | 5 | `http` |
+//! | 4 | `intake`, `feed`, `upkeep` |
+//! | 3 | `storage` |
+//! | 2 | `database`, `broker`, `config`, `metrics` |
+//! | 1 | `rules` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
 pub mod app;
@@ -24,6 +25,7 @@ pub mod http;
 pub mod intake;
 pub mod metrics;
 pub mod model;
+pub mod rules;
 pub mod shutdown;
 pub mod storage;
 pub mod upkeep;
