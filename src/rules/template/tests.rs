@@ -1,0 +1,1 @@
+//! Templates as a whole: their bounds, and what the reference says.
