@@ -92,7 +92,7 @@ pub type Run<'s> = Result<Datum<'s>, RenderError>;
 /// What was made of a literal second argument when the template was compiled.
 #[derive(Debug)]
 pub enum Prepared {
-    Regex(regex::Regex),
+    Pattern(text::Pattern),
     JsonPath(json_path::Query),
 }
 
@@ -115,7 +115,7 @@ pub fn find(name: &str) -> Option<&'static Helper> {
 /// Prepares a literal second argument; the error is a message.
 pub fn prepare(name: &str, literal: &str) -> Result<Option<Prepared>, String> {
     match name {
-        "regex" => text::compile_regex(literal).map(Prepared::Regex).map(Some),
+        "regex" => text::Pattern::compile(literal).map(Prepared::Pattern).map(Some),
         "jsonPath" => json_path::Query::parse(literal).map(Prepared::JsonPath).map(Some),
         _ => Ok(None),
     }
