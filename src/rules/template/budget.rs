@@ -33,13 +33,16 @@ impl Budget {
     pub fn charge(&mut self, steps: u64) -> Result<(), RenderError> {
         self.steps_left = self.steps_left.checked_sub(steps).ok_or(RenderError::TooManySteps)?;
         self.steps_unwatched = self.steps_unwatched.saturating_add(steps);
-        if self.steps_unwatched >= STEPS_A_LOOK {
-            self.steps_unwatched = 0;
-            if self.deadline.is_some_and(|deadline| Instant::now() > deadline) {
-                return Err(RenderError::TooSlow);
-            }
+        if self.steps_unwatched >= STEPS_A_LOOK { self.look() } else { Ok(()) }
+    }
+
+    /// Reads the clock, as before work that may take long and cannot be interrupted.
+    pub fn look(&mut self) -> Result<(), RenderError> {
+        self.steps_unwatched = 0;
+        match self.deadline {
+            Some(deadline) if Instant::now() > deadline => Err(RenderError::TooSlow),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Counts work by the bytes that it goes through or makes: a step for each KiB.

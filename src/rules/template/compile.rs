@@ -124,7 +124,9 @@ impl Compiler {
         let names = match tag.block_param {
             Some(_) if is_condition => return Err(self.error(format!("`{name}` has nothing to name"))),
             Some(BlockParam::Single(Parameter::Name(value))) => [Some(value), None],
-            Some(BlockParam::Pair((Parameter::Name(value), Parameter::Name(key)))) => [Some(value), Some(key)],
+            Some(BlockParam::Pair((Parameter::Name(value), Parameter::Name(key)))) => {
+                [Some(value), Some(key)]
+            }
             _ => [None, None],
         };
         let then = self.branch(tag.template, depth)?.unwrap_or_default();
@@ -152,16 +154,22 @@ impl Compiler {
         }
     }
 
-    fn call(&mut self, helper: &'static Helper, tag: HelperTemplate, depth: usize) -> Result<Expr, TemplateError> {
+    fn call(
+        &mut self,
+        helper: &'static Helper,
+        tag: HelperTemplate,
+        depth: usize,
+    ) -> Result<Expr, TemplateError> {
         let (least, most) = helper.arguments;
         let given = tag.params.len();
         if given < least || given > most.min(ARGUMENTS_MAX) {
             let takes = match most {
-                _ if least == most => format!("{least}"),
-                usize::MAX => format!("{least} or more"),
-                _ => format!("{least} to {most}"),
+                1 => "one argument".to_owned(),
+                _ if least == most => format!("{least} arguments"),
+                usize::MAX => format!("{least} to {ARGUMENTS_MAX} arguments"),
+                _ => format!("{least} to {most} arguments"),
             };
-            return Err(self.error(format!("`{}` takes {takes} arguments, not {given}", helper.name)));
+            return Err(self.error(format!("`{}` takes {takes}, not {given}", helper.name)));
         }
         if let Some(option) = tag.hash.keys().find(|option| !helper.options.contains(&option.as_str())) {
             return Err(self.error(format!("`{}` has no option `{option}`", helper.name)));

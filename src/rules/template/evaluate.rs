@@ -67,7 +67,9 @@ impl Renderer {
         let value = over.value();
         let is_met = match block.kind {
             BlockKind::If { zero_counts } => value.is_some_and(|value| value::is_truthy(value, zero_counts)),
-            BlockKind::Unless { zero_counts } => !value.is_some_and(|value| value::is_truthy(value, zero_counts)),
+            BlockKind::Unless { zero_counts } => {
+                !value.is_some_and(|value| value::is_truthy(value, zero_counts))
+            }
             BlockKind::Each => matches!(value, Some(Value::Array(_) | Value::Object(_))) && !is_empty(value),
             BlockKind::With => value.is_some_and(|value| value::is_truthy(value, false)),
         };

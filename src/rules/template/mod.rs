@@ -43,8 +43,8 @@ pub struct RenderLimits {
     pub steps_max: u64,
 }
 
-/// A compiled template. Cloning shares it.
-#[derive(Debug, Clone)]
+/// A compiled template. Cloning shares it. Its `Debug` does not show the source, in which there may be keys.
+#[derive(Clone)]
 pub struct Template(Arc<Program>);
 
 /// Why a source is no template. Line and column count from 1, in characters.
@@ -77,14 +77,12 @@ pub struct Place {
 }
 
 /// What a source was compiled to.
-#[derive(Debug)]
 struct Program {
     body: Body,
     escape: Escape,
     strict: bool,
 }
 
-#[derive(Debug)]
 enum Body {
     Static(Vec<u8>),
     Nodes(Vec<Node>),
@@ -98,11 +96,9 @@ impl Template {
             let message = format!("the template has more than {} bytes", options.source_bytes_max);
             return Err(TemplateError { message, at: None });
         }
-        let body = if source.contains("{{") { parse::parse(source, escape)? } else { vec![] };
-        let body = if body.is_empty() && !source.contains("{{") {
-            Body::Static(source.as_bytes().to_vec())
-        } else {
-            flatten(body)
+        let body = match source.contains("{{") {
+            true => flatten(parse::parse(source, escape)?),
+            false => Body::Static(source.as_bytes().to_vec()),
         };
         Ok(Self(Arc::new(Program { body, escape, strict: options.strict })))
     }
@@ -136,6 +132,13 @@ fn flatten(nodes: Vec<Node>) -> Body {
 
 fn place(at: &Option<Place>) -> String {
     at.map(|at| format!("{at}: ")).unwrap_or_default()
+}
+
+impl std::fmt::Debug for Template {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Program { escape, strict, .. } = self.0.as_ref();
+        out.debug_struct("Template").field("escape", escape).field("strict", strict).finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Display for Place {

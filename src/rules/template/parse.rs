@@ -78,7 +78,10 @@ mod tests {
             message("a\n{{#if x}}b"),
             "line 2, column 11: cannot be read from here on: an unknown form of tag, or one that is not closed"
         );
-        assert_eq!(message("{{#if x}}\n{{/each}}"), "line 2, column 1: `if` is open here, but `each` is closed");
+        assert_eq!(
+            message("{{#if x}}\n{{/each}}"),
+            "line 2, column 1: `if` is open here, but `each` is closed"
+        );
         assert!(message("{{").starts_with("line 1, column 3: cannot be read"));
     }
 

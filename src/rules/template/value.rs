@@ -70,7 +70,9 @@ impl Number {
     /// Of a number, or of a text that is one; never infinite.
     pub fn of(value: &Value) -> Option<Self> {
         match value {
-            Value::Number(number) => number.as_i64().map(Self::Whole).or_else(|| number.as_f64().map(Self::Real)),
+            Value::Number(number) => {
+                number.as_i64().map(Self::Whole).or_else(|| number.as_f64().map(Self::Real))
+            }
             Value::String(text) => {
                 let text = text.trim();
                 text.parse().map(Self::Whole).ok().or_else(|| text.parse().map(Self::Real).ok())
@@ -94,7 +96,9 @@ impl Number {
         match self {
             Self::Whole(whole) => Some(Value::from(whole)),
             #[expect(clippy::cast_possible_truncation, reason = "whole, and within 2^53")]
-            Self::Real(real) if real.fract() == 0.0 && real.abs() <= EXACT_MAX => Some(Value::from(real as i64)),
+            Self::Real(real) if real.fract() == 0.0 && real.abs() <= EXACT_MAX => {
+                Some(Value::from(real as i64))
+            }
             Self::Real(real) => serde_json::Number::from_f64(real).map(Value::Number),
         }
     }

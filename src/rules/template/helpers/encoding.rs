@@ -14,7 +14,13 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 
 pub const TABLE: &[Helper] = &[
     Helper { name: "base64", arguments: (1, 1), options: &[], takes_missing: false, run: base64 },
-    Helper { name: "base64Decode", arguments: (1, 1), options: &[], takes_missing: false, run: base64_decode },
+    Helper {
+        name: "base64Decode",
+        arguments: (1, 1),
+        options: &[],
+        takes_missing: false,
+        run: base64_decode,
+    },
     Helper { name: "hex", arguments: (1, 1), options: &[], takes_missing: false, run: hex },
     Helper { name: "urlEncode", arguments: (1, 1), options: &[], takes_missing: false, run: url_encode },
     Helper { name: "urlDecode", arguments: (1, 1), options: &[], takes_missing: false, run: url_decode },
@@ -98,5 +104,9 @@ fn encoded<'s>(given: &Given<'_, 's>, bytes: &[u8]) -> Run<'s> {
 
 fn hex_text(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|half| char::from(DIGITS[usize::from(half)])).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|half| char::from(DIGITS[usize::from(half)]))
+        .collect()
 }

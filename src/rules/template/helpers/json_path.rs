@@ -23,7 +23,7 @@ pub struct Query {
     path: JsonPath,
     /// How many times it may name a value by alternatives: `[0,1]`.
     alternatives: u64,
-    /// How many times it goes all the way down: `..`.
+    /// How many times it may go all the way down: by `..`, or to compare values in a filter.
     descents: u32,
     /// Other paths in it that start at the document's root.
     roots: u32,
@@ -46,7 +46,7 @@ impl Query {
         Ok(Self {
             path,
             alternatives: alternatives(text),
-            descents: u32::try_from(text.matches("..").count()).unwrap_or(u32::MAX),
+            descents: u32::try_from(text.matches("..").count() + count('?')).unwrap_or(u32::MAX),
             roots: u32::try_from(count('$').saturating_sub(1)).unwrap_or(u32::MAX),
         })
     }
@@ -62,6 +62,7 @@ impl Query {
             return Err(RenderError::TooManySteps);
         }
         budget.charge(visits / VISITS_A_STEP)?;
+        budget.look()?;
         Ok(self.path.query(document).all())
     }
 }

@@ -59,7 +59,8 @@ fn not<'s>(given: &mut Given<'_, 's>) -> Run<'s> {
 }
 
 fn default<'s>(given: &mut Given<'_, 's>) -> Run<'s> {
-    let chosen = given.arguments.iter().position(|datum| datum.value().is_some_and(|value| !value::is_empty(value)));
+    let chosen =
+        given.arguments.iter().position(|datum| datum.value().is_some_and(|value| !value::is_empty(value)));
     match chosen {
         Some(index) => Ok(given.take(index)),
         // The last one is meant where all are empty, so that `""` can be asked for.

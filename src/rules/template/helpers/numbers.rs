@@ -6,7 +6,13 @@ use crate::rules::template::value::{Datum, Number};
 pub const TABLE: &[Helper] = &[
     Helper { name: "add", arguments: (2, usize::MAX), options: &[], takes_missing: false, run: add },
     Helper { name: "subtract", arguments: (2, 2), options: &[], takes_missing: false, run: subtract },
-    Helper { name: "multiply", arguments: (2, usize::MAX), options: &[], takes_missing: false, run: multiply },
+    Helper {
+        name: "multiply",
+        arguments: (2, usize::MAX),
+        options: &[],
+        takes_missing: false,
+        run: multiply,
+    },
     Helper { name: "divide", arguments: (2, 2), options: &[], takes_missing: false, run: divide },
 ];
 
@@ -35,7 +41,9 @@ fn reckon<'s>(
 ) -> Run<'s> {
     let mut result: Option<Number> = None;
     for index in 0..given.arguments.len() {
-        let Some(number) = Number::of(given.value(index)) else { return given.unfit("an argument is no number") };
+        let Some(number) = Number::of(given.value(index)) else {
+            return given.unfit("an argument is no number");
+        };
         result = Some(match (result, number) {
             (None, number) => number,
             (Some(Number::Whole(left)), Number::Whole(right)) => {

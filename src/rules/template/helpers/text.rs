@@ -105,6 +105,7 @@ fn regex<'s>(given: &mut Given<'_, 's>) -> Run<'s> {
         }
     };
     given.charge_text(0)?;
+    given.budget.look()?;
     let text = given.text(0)?;
     if text.len() > pattern.text_bytes_max {
         return given.unfit(format!("the text has more than {} bytes", pattern.text_bytes_max));
@@ -112,9 +113,9 @@ fn regex<'s>(given: &mut Given<'_, 's>) -> Run<'s> {
     let Some(captures) = pattern.regex.captures(&text) else { return Ok(Datum::Missing) };
     let group = match given.option("group") {
         None => captures.get(usize::from(captures.len() > 1)),
-        Some(number) if whole(number).is_some() => {
-            whole(number).and_then(|number| usize::try_from(number).ok()).and_then(|number| captures.get(number))
-        }
+        Some(number) if whole(number).is_some() => whole(number)
+            .and_then(|number| usize::try_from(number).ok())
+            .and_then(|number| captures.get(number)),
         Some(name) => captures.name(&value::text(name, given.budget.bytes_max())?),
     };
     Ok(group.map_or(Datum::Missing, |group| Datum::text(group.as_str())))

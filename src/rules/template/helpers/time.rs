@@ -62,7 +62,8 @@ fn written<'s>(given: &Given<'_, 's>, at: Timestamp) -> Run<'s> {
 /// The outer error is a mistake in the template, the inner one a time that cannot be.
 fn shifted(given: &Given<'_, '_>, at: Zoned) -> Result<Result<Zoned, jiff::Error>, RenderError> {
     let Some(offset) = given.option_text("offset")? else { return Ok(Ok(at)) };
-    let span: Span = offset.trim().parse().map_err(|_| given.error("the offset is like `-3 days` or `2h 30m`"))?;
+    let span: Span =
+        offset.trim().parse().map_err(|_| given.error("the offset is like `-3 days` or `2h 30m`"))?;
     Ok(at.checked_add(span))
 }
 
@@ -83,7 +84,8 @@ fn offset(text: &str) -> Option<Offset> {
         _ => return None,
     };
     let (hours, minutes) = digits.split_once(':')?;
-    let number = |digits: &str| match digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_digit()) {
+    let number = |digits: &str| match digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_digit())
+    {
         true => digits.parse::<i32>().ok(),
         false => None,
     };
