@@ -96,12 +96,16 @@ impl Node {
         let subscription = broker.subscribe(&topic);
         shutdown.spawn(hub.clone().keep(subscription, shutdown.clone()));
 
-        let configuration = Arc::new(Configuration::new(database.clone(), settings.capture.auto_create));
+        let configuration = Arc::new(Configuration::new(
+            database.clone(),
+            settings.capture.auto_create,
+            settings.rules.options(),
+        ));
         configuration.refresh().await?;
         let journal = Journal::start(
             database.clone(),
             configuration.clone(),
-            journal_options(&settings.journal),
+            journal_options(&settings),
             on_commit(hub.clone(), publisher.clone()),
             metrics.clone(),
             &shutdown,
@@ -296,13 +300,15 @@ fn hub_options(feed: &config::Feed) -> HubOptions {
     }
 }
 
-fn journal_options(journal: &config::Journal) -> JournalOptions {
+fn journal_options(settings: &Settings) -> JournalOptions {
+    let journal = &settings.journal;
     JournalOptions {
         queue_bytes_max: journal.queue_bytes_max,
         queue_captures_max: journal.queue_captures_max,
         batch_bytes_max: journal.batch_bytes_max,
         batch_captures_max: journal.batch_captures_max,
         commit_deadline: journal.commit_deadline(),
+        rules_body_bytes_max: settings.rules.body_bytes_max,
     }
 }
 
@@ -313,6 +319,7 @@ fn intake_options(settings: &Settings) -> IntakeOptions {
         body_part_bytes: settings.journal.body_part_bytes,
         client_rate_max: settings.capture.client_rate_max,
         endpoints_max: settings.capture.endpoints_max,
+        rules_body_bytes_max: settings.rules.body_bytes_max,
     }
 }
 

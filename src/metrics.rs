@@ -46,6 +46,7 @@ pub enum Outcome {
     DeadlinePassed,
     /// The database refused the data.
     DataRefused,
+    AccessDenied,
 }
 
 /// How an event reached this node's subscribers.
@@ -87,6 +88,7 @@ label_values!(Outcome {
     DatabaseAway = "database_away",
     DeadlinePassed = "deadline_passed",
     DataRefused = "data_refused",
+    AccessDenied = "access_denied",
 });
 label_values!(Way { Local = "local", Broker = "broker", Repair = "repair" });
 
@@ -135,6 +137,7 @@ pub struct Metrics {
     pub orphans_swept: Counter,
     pub panics: Counter,
     pub unauthorized: Counter,
+    pub template_failures: Counter,
 }
 
 impl Default for Metrics {
@@ -261,6 +264,11 @@ impl Metrics {
             panics: register!(
                 "panics",
                 "Panics, wherever they happened: mistakes of ours",
+                Counter::default()
+            ),
+            template_failures: register!(
+                "template_failures",
+                "Replies whose template failed; their senders got a 500",
                 Counter::default()
             ),
             unauthorized: register!(

@@ -7,6 +7,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::rules::RuleOptions;
+use crate::rules::template::{RenderLimits, TemplateOptions};
+
 mod check;
 mod load;
 pub mod reference;
@@ -23,6 +26,7 @@ pub struct Settings {
     pub server: Server,
     pub capture: Capture,
     pub journal: Journal,
+    pub rules: Rules,
     pub feed: Feed,
     pub stream: Stream,
     pub database: Database,
@@ -88,6 +92,23 @@ pub struct Journal {
     pub body_inline_bytes_max: usize,
     pub body_part_bytes: usize,
     pub retry_after_s: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rules {
+    pub rules_max: u64,
+    pub endpoints_max: u64,
+    pub document_bytes_max: usize,
+    pub config_bytes_max: usize,
+    pub pattern_bytes_max: usize,
+    pub body_bytes_max: usize,
+    delay_ms_max: u64,
+    pub templates_strict: bool,
+    pub template_bytes_max: usize,
+    pub template_output_bytes_max: usize,
+    template_time_ms_max: u64,
+    pub template_steps_max: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -240,6 +261,7 @@ durations! {
     Capture { body_idle_timeout = body_idle_timeout_ms: from_millis, body_timeout = body_timeout_ms: from_millis }
     CaptureWebSocket { idle_timeout = idle_timeout_ms: from_millis }
     Journal { commit_deadline = commit_deadline_ms: from_millis }
+    Rules { delay_max = delay_ms_max: from_millis, template_time_max = template_time_ms_max: from_millis }
     Feed { gap_wait = gap_wait_ms: from_millis, head_poll = head_poll_ms: from_millis }
     Stream {
         heartbeat = heartbeat_ms: from_millis,
@@ -251,6 +273,29 @@ durations! {
         statement_timeout = statement_timeout_ms: from_millis,
     }
     Retention { interval = interval_ms: from_millis }
+}
+
+impl Rules {
+    /// What documents of rules and endpoints must keep to.
+    pub fn options(&self) -> RuleOptions {
+        RuleOptions {
+            pattern_bytes_max: self.pattern_bytes_max,
+            delay_max: self.delay_max(),
+            template: TemplateOptions {
+                strict: self.templates_strict,
+                source_bytes_max: self.template_bytes_max,
+            },
+        }
+    }
+
+    /// What rendering one template may take.
+    pub fn render_limits(&self) -> RenderLimits {
+        RenderLimits {
+            output_bytes_max: self.template_output_bytes_max,
+            time_max: self.template_time_max(),
+            steps_max: self.template_steps_max,
+        }
+    }
 }
 
 impl Settings {

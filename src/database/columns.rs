@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::{DatabaseError, Row};
 use crate::model::{
-    Body, BodyContent, Capture, CaptureKind, ConfigurationChange, EndpointCode, Entry, EntryKind,
-    HeaderBlock, Removal, Removed, ReplyChoice, ReplySource, WebSocketDetail,
+    Body, BodyContent, Capture, CaptureKind, Change, ConfigurationChange, ConfigurationKind, EndpointCode,
+    Entry, EntryKind, HeaderBlock, Removal, Removed, ReplyChoice, ReplySource, RuleChoice, WebSocketDetail,
 };
 
 /// The columns behind `seq`, in the order of [`CaptureColumns`] and of [`entry`]. What nothing is looked
@@ -70,6 +70,8 @@ struct CaptureDetail<'a> {
     /// [`ReplySource::name`]; what this version does not know counts as nothing.
     reply: Cow<'a, str>,
     status: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rule: Option<Cow<'a, RuleChoice>>,
 }
 
 impl<'a> CaptureColumns<'a> {
@@ -103,6 +105,7 @@ impl<'a> CaptureColumns<'a> {
                 websocket: capture.websocket.as_ref().map(Cow::Borrowed),
                 reply: capture.reply.source.name().into(),
                 status: capture.reply.status,
+                rule: capture.reply.rule.as_ref().map(Cow::Borrowed),
             }),
         }
     }
@@ -114,7 +117,13 @@ impl<'a> CaptureColumns<'a> {
 pub enum EntryDetail {
     One(Uuid),
     All,
-    Change(String),
+    Change {
+        kind: ConfigurationKind,
+        name: String,
+        change: Change,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
 }
 
 /// The text of the column `detail`.
@@ -160,7 +169,11 @@ pub fn entry(row: &Row) -> Result<Entry, DatabaseError> {
             incomplete: detail.incomplete,
         },
         websocket: detail.websocket.map(Cow::into_owned),
-        reply: ReplyChoice { source: ReplySource::named(&detail.reply), status: detail.status },
+        reply: ReplyChoice {
+            source: ReplySource::named(&detail.reply),
+            status: detail.status,
+            rule: detail.rule.map(Cow::into_owned),
+        },
     };
     Ok(Entry { seq: row.int(0)?, what: EntryKind::Capture(Arc::new(capture)) })
 }
@@ -168,13 +181,15 @@ pub fn entry(row: &Row) -> Result<Entry, DatabaseError> {
 fn other_entry(row: &Row) -> Result<Entry, DatabaseError> {
     let id = id(row.bytes(2)?)?;
     let at_us = row.int(3)?;
-    let endpoint = endpoint(row.text(4)?)?;
-    let removal = |removed| EntryKind::Removal(Removal { id, at_us, endpoint: endpoint.clone(), removed });
+    let removal = |removed| {
+        let endpoint = endpoint(row.text(4)?)?;
+        Ok::<_, DatabaseError>(EntryKind::Removal(Removal { id, at_us, endpoint, removed }))
+    };
     let what = match parsed_detail::<EntryDetail>(row.text(10)?)? {
-        EntryDetail::One(capture) => removal(Removed::One(capture)),
-        EntryDetail::All => removal(Removed::All),
-        EntryDetail::Change(change) => {
-            EntryKind::Configuration(ConfigurationChange { id, at_us, endpoint: endpoint.clone(), change })
+        EntryDetail::One(capture) => removal(Removed::One(capture))?,
+        EntryDetail::All => removal(Removed::All)?,
+        EntryDetail::Change { kind, name, change, by } => {
+            EntryKind::Configuration(ConfigurationChange { id, at_us, kind, name, change, by })
         }
     };
     Ok(Entry { seq: row.int(0)?, what })

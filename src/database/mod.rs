@@ -19,7 +19,7 @@ pub trait Database: Send + Sync {
     fn dialect(&self) -> Dialect;
 
     /// Appends captures to the journal in one commit, gives them dense numbers in the batch's order, and
-    /// returns when they are durable. Nothing is written where the configuration has moved on.
+    /// returns when they are durable. Nothing is written where the configuration, or a state, has moved on.
     ///
     /// After [`DatabaseError::Unavailable`] the commit is in doubt. Appending the same batch again is
     /// safe: ids are unique, and [`DatabaseError::Conflict`] then means that some are there already. It may
@@ -61,14 +61,25 @@ pub struct JournalBatch<'a> {
     pub captures: &'a [Arc<Capture>],
     /// The configuration that the captures were accepted under.
     pub config_seq: i64,
+    /// Where what was decided depends on states, or changes them.
+    pub states: Option<&'a StateClaim>,
+}
+
+/// States that captures claim with their own commit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StateClaim {
+    /// The states that the captures were decided under.
+    pub state_seq: i64,
+    /// What the states are after them, by name; the place of the change is the batch's last.
+    pub writes: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Appended {
     /// The first capture has number `base + 1`.
     At { base: i64 },
-    /// The configuration is another one; nothing was written.
-    ConfigurationMoved,
+    /// The configuration is another one, or the states are; nothing was written.
+    Moved,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,6 +112,7 @@ pub struct Table {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnType {
     Int,
+    Text,
     Bytes,
 }
 

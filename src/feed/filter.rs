@@ -25,12 +25,17 @@ impl Filter {
     }
 
     pub fn passes_endpoint(&self, code: &str) -> bool {
-        (self.literals.is_empty() && self.globs.is_empty())
+        self.passes_all_endpoints()
             || self.literals.contains(code)
             || self.globs.iter().any(|glob| glob.matches(code))
     }
 
-    /// Removals and configuration changes have no method and pass by their endpoint alone.
+    fn passes_all_endpoints(&self) -> bool {
+        self.literals.is_empty() && self.globs.is_empty()
+    }
+
+    /// Removals and changes of an endpoint have no method and pass by their endpoint alone; changes of
+    /// anything else pass where no endpoint is named.
     pub fn passes(&self, entry: &Entry) -> bool {
         let method = match &entry.what {
             EntryKind::Capture(capture) if !self.methods.is_empty() => {
@@ -38,6 +43,6 @@ impl Filter {
             }
             _ => true,
         };
-        method && self.passes_endpoint(entry.endpoint().as_str())
+        method && entry.endpoint().map_or(self.passes_all_endpoints(), |code| self.passes_endpoint(code))
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::broker::MESSAGE_BYTES_MAX;
 use crate::model::Entry;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// The format's number and the sender's id stand before what is encoded.
 const HEAD_BYTES: usize = 1 + 16;

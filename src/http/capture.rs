@@ -4,27 +4,28 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::http::{Method, Version};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError as _, web};
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 use uuid::{NoContext, Timestamp, Uuid};
 
+use super::answer::{Answer, answer, dribbled};
 use super::client::Ends;
 use super::drain::draining;
 use super::net::{unpanicked, unsent};
 use super::problem::{Kind, Problem, of_refusal};
-use super::reply::{MediaType, document};
 use super::state::State;
 use super::{cors, socket};
-use crate::intake::{Ending, Reception, RequestHead};
+use crate::config::CorsRules;
+use crate::intake::{Accepted, Ask, Ending, Reception};
 use crate::metrics::Outcome;
 use crate::model::header_block::HeaderBlockBuilder;
 use crate::model::limits::ANSWER_BODY_BYTES_MAX;
-use crate::model::{Answer, CaptureKind, EndpointCode, HeaderBlock, ReplyChoice, ReplySource};
+use crate::model::{self, Body, Capture, CaptureKind, EndpointCode, HeaderBlock, ReplyChoice, ReplySource};
 
 const CAPTURE_ID: HeaderName = HeaderName::from_static("x-creel-capture-id");
 
@@ -73,8 +74,8 @@ async fn catch(
         state.metrics.count(refusal.outcome());
         of_refusal(refusal, settings.journal.retry_after_s)
     };
-    state.intake.admit(&endpoint, ends.client).await.map_err(refused)?;
     let mut head = head_of(request, endpoint, ends, received_us);
+    state.intake.admit(&head).await.map_err(refused)?;
     let unopened = match socket::is_upgrade(request).then(|| socket::handshake(request)) {
         Some(Ok(handshake)) => {
             head.kind = CaptureKind::WebSocketOpen;
@@ -85,9 +86,9 @@ async fn catch(
         None => None,
     };
 
-    let head_parts = (head.id, head.endpoint.clone(), head.method.clone());
+    let id = head.id;
     let announced = announced(request);
-    let mut reception = Reception::begin(state.intake.clone(), head, announced).map_err(refused)?;
+    let mut reception = Reception::begin(state.intake.clone(), head, announced).await.map_err(refused)?;
     // What follows a CONNECT or an upgrade is no body.
     let ending = if unopened.is_some() || request.method() == Method::CONNECT {
         drop(payload.take());
@@ -96,40 +97,53 @@ async fn catch(
         receive(&mut reception, payload, state).await.map_err(refused)?
     };
     let choice = choose(ending, request, unopened.as_ref());
-    let accepted = reception.finish(ending, choice).await.map_err(refused)?;
+    let ask = if choice.source == ReplySource::Default { Ask::Rules } else { Ask::Nobody };
+    let is_preflight = choice.source == ReplySource::Preflight;
+    let accepted = reception.finish(ending, choice, ask).await.map_err(refused)?;
 
-    let (id, endpoint, method) = head_parts;
-    let (mut response, body) = match (ending, unopened) {
+    let Answer { mut response, body, dribble, failure } = match (ending, unopened) {
         (Ending::Complete, Some(problem)) => problem_answer(problem),
-        (Ending::Complete, None) => answer(choice, request, state, id, &endpoint, &method),
+        (Ending::Complete, None) if is_preflight => preflight(request, state, &accepted),
+        (Ending::Complete, None) => answer(&accepted, request, state).await,
         (Ending::TooLarge, _) => problem_answer(Problem::because(
             Kind::BodyTooLarge,
-            format!("{} bytes of it were kept", settings.capture.body_bytes_max),
+            format!("{} bytes of it were kept", accepted.capture.body.bytes),
         )),
         (Ending::TimedOut, _) => problem_answer(Problem::new(Kind::BodyTimeout)),
         (Ending::SenderGone, _) => problem_answer(Problem::new(Kind::BodyIncomplete)),
     };
     response.insert_header((CAPTURE_ID, id.to_string()));
-    if choice.source != ReplySource::Preflight {
-        cors::allow(&mut response, request.headers(), &settings.cors.capture);
+    if !is_preflight {
+        cors::allow(&mut response, request.headers(), cors_of(state, &accepted.capture.endpoint).as_ref());
     }
     if ending != Ending::Complete {
         response.force_close();
     }
-    let response = response.body(body.clone());
+    let response = match dribble {
+        Some(dribble) => dribbled(response, body.clone(), dribble),
+        None => response.body(body.clone()),
+    };
     let sent = if request.method() == Method::HEAD { Bytes::new() } else { body };
-    record_answer(state, accepted.seq, &response, &sent, started);
+    record_answer(state, accepted.seq, &response, &sent, failure, started);
     Ok(response)
 }
 
 /// Keeps what is being answered beside the capture.
-pub fn record_answer(state: &State, seq: i64, response: &HttpResponse, body: &Bytes, started: Instant) {
-    state.intake.answers.record(Answer {
+pub fn record_answer(
+    state: &State,
+    seq: i64,
+    response: &HttpResponse,
+    body: &Bytes,
+    failure: Option<String>,
+    started: Instant,
+) {
+    state.intake.answers.record(model::Answer {
         seq,
         status: response.status().as_u16(),
         headers: header_block(response.headers()),
         body: body.slice(..body.len().min(ANSWER_BODY_BYTES_MAX)),
         body_bytes: body.len() as u64,
+        failure,
         took_us: i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX),
     });
 }
@@ -141,8 +155,9 @@ fn endpoint_of(request: &HttpRequest) -> Result<EndpointCode, Problem> {
         .map_err(|error| Problem::because(Kind::InvalidEndpointCode, error))
 }
 
-fn head_of(request: &HttpRequest, endpoint: EndpointCode, ends: Ends, received_us: i64) -> RequestHead {
-    RequestHead {
+/// A request as a capture, without its body.
+fn head_of(request: &HttpRequest, endpoint: EndpointCode, ends: Ends, received_us: i64) -> Capture {
+    Capture {
         id: id_at(received_us),
         endpoint,
         kind: CaptureKind::Http,
@@ -160,7 +175,9 @@ fn head_of(request: &HttpRequest, endpoint: EndpointCode, ends: Ends, received_u
         headers: header_block(request.headers()),
         peer: ends.peer,
         client: ends.client,
+        body: Body::default(),
         websocket: None,
+        reply: ReplyChoice::of(ReplySource::Nothing, 0),
     }
 }
 
@@ -227,7 +244,7 @@ async fn receive(
 
 fn choose(ending: Ending, request: &HttpRequest, unopened: Option<&Problem>) -> ReplyChoice {
     if let (Ending::Complete, Some(problem)) = (ending, unopened) {
-        return ReplyChoice { source: ReplySource::WebSocket, status: problem.kind.status() };
+        return ReplyChoice::of(ReplySource::WebSocket, problem.kind.status());
     }
     let (source, status) = match ending {
         Ending::Complete if cors::is_preflight(request) => (ReplySource::Preflight, 204),
@@ -237,34 +254,34 @@ fn choose(ending: Ending, request: &HttpRequest, unopened: Option<&Problem>) -> 
         // Who has only stopped sending may listen still.
         Ending::SenderGone => (ReplySource::Limit, Kind::BodyIncomplete.status()),
     };
-    ReplyChoice { source, status }
+    ReplyChoice::of(source, status)
 }
 
-fn answer(
-    choice: ReplyChoice,
-    request: &HttpRequest,
-    state: &State,
-    id: Uuid,
-    endpoint: &EndpointCode,
-    method: &str,
-) -> (HttpResponseBuilder, Bytes) {
-    if choice.source == ReplySource::Preflight {
-        let mut response = HttpResponse::NoContent();
-        cors::allow_preflight(&mut response, request.headers(), &state.settings.cors.capture);
-        return (response, Bytes::new());
+fn preflight(request: &HttpRequest, state: &State, accepted: &Accepted) -> Answer {
+    let mut response = HttpResponse::NoContent();
+    let rules = cors_of(state, &accepted.capture.endpoint);
+    cors::allow_preflight(&mut response, request.headers(), rules.as_ref());
+    Answer::plain(response, Bytes::new())
+}
+
+/// The CORS rules of an endpoint, which may have its own.
+fn cors_of<'a>(state: &'a State, code: &EndpointCode) -> Cow<'a, CorsRules> {
+    let configuration = state.intake.configuration().current();
+    match configuration.endpoint(code).and_then(|endpoint| endpoint.cors.as_ref()) {
+        Some(own) => {
+            Cow::Owned(CorsRules { allow_origins: own.allow_origins.clone(), max_age_s: own.max_age_s })
+        }
+        None => Cow::Borrowed(&state.settings.cors.capture),
     }
-    let media_type = MediaType::preferred(request.headers());
-    let mut response = HttpResponse::Ok();
-    response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(media_type.content_type())));
-    (response, document(media_type, id, endpoint, method).into())
 }
 
-fn problem_answer(problem: Problem) -> (HttpResponseBuilder, Bytes) {
+/// A problem as an answer.
+pub fn problem_answer(problem: Problem) -> Answer {
     let response = problem.error_response();
     let mut builder = HttpResponse::build(response.status());
     for header in response.headers() {
         builder.append_header(header);
     }
     let body = actix_web::body::MessageBody::try_into_bytes(response.into_body());
-    (builder, body.unwrap_or_default())
+    Answer::plain(builder, body.unwrap_or_default())
 }

@@ -1,5 +1,6 @@
 //! The actix skin: nothing of actix is known below, and nothing of Creel is decided here.
 
+mod answer;
 mod api;
 mod auth;
 mod capture;
@@ -14,6 +15,7 @@ mod routes;
 mod server;
 mod socket;
 mod state;
+mod wire;
 
 use actix_web::http::header;
 

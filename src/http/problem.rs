@@ -41,20 +41,28 @@ kinds! {
     BadRequest = "bad-request", 400, "The request is not valid";
     InvalidParameter = "invalid-parameter", 400, "A parameter is not valid";
     InvalidCursor = "invalid-cursor", 400, "The cursor is not valid";
+    InvalidRule = "invalid-rule", 400, "The rule is not valid";
+    InvalidConfiguration = "invalid-configuration", 400, "The configuration is not valid";
+    InvalidEndpoint = "invalid-endpoint", 400, "The endpoint's settings are not valid";
     InvalidEndpointCode = "invalid-endpoint-code", 400, "The endpoint code is not valid";
     InvalidWebSocketHandshake = "invalid-websocket-handshake", 400, "The WebSocket handshake is not valid";
     BodyIncomplete = "body-incomplete", 400, "The body ended before its end";
     Unauthorized = "unauthorized", 401, "A token is needed";
+    SecretNeeded = "secret-needed", 401, "This endpoint wants a secret";
+    AddressDenied = "address-denied", 403, "This endpoint takes nothing from this address";
     ForeignHost = "foreign-host", 403, "The request names another host";
     ForeignOrigin = "foreign-origin", 403, "The request comes from a page of another origin";
     NotFound = "not-found", 404, "There is nothing here";
     UnknownCapture = "unknown-capture", 404, "There is no such capture";
     UnknownEndpoint = "unknown-endpoint", 404, "There is no such endpoint";
+    UnknownRule = "unknown-rule", 404, "There is no such rule";
     MethodNotAllowed = "method-not-allowed", 405, "The method is not for this resource";
     BodyTimeout = "body-timeout", 408, "The body did not arrive in time";
+    PreconditionFailed = "precondition-failed", 412, "It is not in the state that was asked for";
     BodyTooLarge = "body-too-large", 413, "The body is over the limit";
     WebSocketVersion = "websocket-version", 426, "WebSocket version 13 is needed";
     RateLimited = "rate-limited", 429, "This address sends too much";
+    TemplateFailed = "template-failed", 500, "The reply's template failed";
     DataRefused = "data-refused", 500, "The database refused the data";
     Internal = "internal", 500, "Creel made a mistake";
     Overloaded = "overloaded", 503, "There is no room at the moment";
@@ -70,13 +78,15 @@ pub struct Problem {
     pub kind: Kind,
     detail: Option<String>,
     retry_after_s: Option<u32>,
+    /// Whether the secret is asked for by the Basic scheme (RFC 7617).
+    asks_for_basic: bool,
 }
 
 impl Problem {
     pub const CONTENT_TYPE: &'static str = "application/problem+json";
 
     pub fn new(kind: Kind) -> Self {
-        Self { kind, detail: None, retry_after_s: None }
+        Self { kind, detail: None, retry_after_s: None, asks_for_basic: false }
     }
 
     pub fn because(kind: Kind, detail: impl fmt::Display) -> Self {
@@ -144,6 +154,10 @@ impl ResponseError for Problem {
         }
         match self.kind {
             Kind::Unauthorized => drop(response.insert_header((header::WWW_AUTHENTICATE, "Bearer"))),
+            Kind::SecretNeeded if self.asks_for_basic => {
+                response
+                    .insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"capture\", charset=\"UTF-8\""));
+            }
             // RFC 6455, section 4.2.2.
             Kind::WebSocketVersion => drop(response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"))),
             _ => {}
@@ -177,6 +191,10 @@ pub fn of_refusal(refusal: Refusal, retry_after_s: u32) -> Problem {
         Refusal::DatabaseAway => Kind::DatabaseAway,
         Refusal::DeadlinePassed => Kind::NotConfirmed,
         Refusal::DataRefused => Kind::DataRefused,
+        Refusal::AccessDenied { basic } => {
+            return Problem { asks_for_basic: basic, ..Problem::new(Kind::SecretNeeded) };
+        }
+        Refusal::SourceDenied => return Problem::new(Kind::AddressDenied),
     };
     let problem = Problem::because(kind, refusal);
     match kind.status() {

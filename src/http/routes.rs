@@ -33,14 +33,43 @@ pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
                     ],
                 ))
                 .service(resource("/captures/{id}/body", [("GET", get().to(api::captures::body))]))
-                .service(resource("/endpoints", [("GET", get().to(api::endpoints::list))]))
+                .service(resource(
+                    "/endpoints",
+                    [
+                        ("GET", get().to(api::endpoints::list)),
+                        ("POST", web::post().to(api::endpoints::generate)),
+                    ],
+                ))
                 .service(resource(
                     "/endpoints/{code}",
                     [
-                        ("PUT", web::put().to(api::endpoints::declare)),
-                        ("DELETE", web::delete().to(api::endpoints::withdraw)),
+                        ("GET", get().to(api::endpoints::show)),
+                        ("PUT", web::put().to(api::endpoints::save)),
+                        ("DELETE", web::delete().to(api::endpoints::remove)),
                     ],
                 ))
+                .service(resource("/rules", [("GET", get().to(api::rules::list))]))
+                .service(resource(
+                    "/rules/{name}",
+                    [
+                        ("GET", get().to(api::rules::show)),
+                        ("PUT", web::put().to(api::rules::save)),
+                        ("DELETE", web::delete().to(api::rules::remove)),
+                    ],
+                ))
+                .service(resource(
+                    "/rules/{name}/hits",
+                    [
+                        ("GET", get().to(api::rules::hits)),
+                        ("DELETE", web::delete().to(api::rules::reset_hits)),
+                    ],
+                ))
+                .service(resource(
+                    "/config",
+                    [("GET", get().to(api::config::export)), ("PUT", web::put().to(api::config::replace))],
+                ))
+                .service(resource("/scenarios", [("GET", get().to(api::rules::scenarios))]))
+                .service(resource("/scenarios/{name}", [("PUT", web::put().to(api::rules::set_scenario))]))
                 .service(resource(
                     "/endpoints/{code}/captures",
                     [("DELETE", web::delete().to(api::endpoints::remove_captures))],

@@ -11,6 +11,7 @@ use socket2::SockRef;
 
 use super::routes::routes;
 use super::state::State;
+use super::wire::Wire;
 
 /// Connections that the operating system holds until they are accepted.
 const BACKLOG: u32 = 4096;
@@ -121,12 +122,15 @@ fn serve(
     .shutdown_timeout(options.shutdown_timeout.as_secs().max(1))
     .tcp_nodelay(true)
     .disable_signals()
-    .on_connect(move |connection, _| {
+    .on_connect(move |connection, data| {
         // A reader that takes nothing, or a peer that is gone without a word: the kernel ends it.
-        if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>()
-            && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(write_timeout))
-        {
+        let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
+        if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(write_timeout)) {
             tracing::debug!(%error, "failed to limit the time of a connection's writes");
+        }
+        match Wire::of(stream) {
+            Ok(wire) => drop(data.insert(wire)),
+            Err(error) => tracing::debug!(%error, "no second handle of a connection: it cannot fail by rule"),
         }
     });
     Ok(server.listen(listener)?.run())

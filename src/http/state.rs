@@ -16,6 +16,7 @@ use crate::feed::{Hub, Publisher};
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::model::{EndpointCode, Entry};
+use crate::rules::template::RenderLimits;
 use crate::shutdown::Shutdown;
 
 /// One node, as the skin sees it.
@@ -32,6 +33,7 @@ pub struct State {
     /// Places for subscribers, and for capture sockets.
     pub subscribers: Arc<Semaphore>,
     pub sockets: Arc<Semaphore>,
+    pub render_limits: RenderLimits,
     /// Sockets that have begun to close.
     closing: AtomicU64,
     bound: OnceLock<SocketAddr>,
@@ -53,6 +55,7 @@ impl State {
         Self {
             subscribers: Arc::new(Semaphore::new(settings.stream.subscribers_max)),
             sockets: Arc::new(Semaphore::new(settings.capture.websocket.sockets_max)),
+            render_limits: settings.rules.render_limits(),
             settings,
             database,
             intake,

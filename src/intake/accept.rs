@@ -6,12 +6,14 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use bytes::Bytes;
 use governor::{DefaultKeyedRateLimiter, Quota};
 
 use super::answers::AnswerLog;
 use super::budget::Budget;
-use super::configuration::Configuration;
-use super::journal::Journal;
+use super::configuration::{Configuration, Snapshot};
+use super::journal::{Accepted, Journal};
+use super::judging::{self, Ask, Case};
 use crate::clock::Clock;
 use crate::database::{Database, DatabaseError};
 use crate::metrics::{Metrics, Outcome};
@@ -40,6 +42,11 @@ pub enum Refusal {
     DeadlinePassed,
     #[error("the database refused the request's data")]
     DataRefused,
+    /// `basic` where the endpoint asks for it by that scheme (RFC 7617).
+    #[error("this endpoint wants to be told a secret")]
+    AccessDenied { basic: bool },
+    #[error("this endpoint takes nothing from this address")]
+    SourceDenied,
 }
 
 impl Refusal {
@@ -54,15 +61,9 @@ impl Refusal {
             Self::DatabaseAway => Outcome::DatabaseAway,
             Self::DeadlinePassed => Outcome::DeadlinePassed,
             Self::DataRefused => Outcome::DataRefused,
+            Self::AccessDenied { .. } | Self::SourceDenied => Outcome::AccessDenied,
         }
     }
-}
-
-/// A capture that is durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accepted {
-    /// Its place in the journal.
-    pub seq: i64,
 }
 
 /// Limits of a node's intake; 0 means none.
@@ -73,6 +74,8 @@ pub struct IntakeOptions {
     pub body_part_bytes: usize,
     pub client_rate_max: u32,
     pub endpoints_max: u64,
+    /// What rules and templates see of a body at most.
+    pub rules_body_bytes_max: usize,
 }
 
 /// Codes that take a place among the endpoints: those that hold captures, and those that were let in so
@@ -151,21 +154,15 @@ impl Intake {
     }
 
     /// Decides on the head alone whether a request is taken, before its body is read.
-    pub async fn admit(&self, endpoint: &EndpointCode, client: IpAddr) -> Result<(), Refusal> {
-        if self.rate.as_ref().is_some_and(|rate| rate.check_key(&client).is_err()) {
+    pub async fn admit(&self, head: &Capture) -> Result<(), Refusal> {
+        if self.rate.as_ref().is_some_and(|rate| rate.check_key(&head.client).is_err()) {
             return Err(Refusal::RateLimited);
         }
         if self.storage_full.load(Ordering::Relaxed) {
             return Err(Refusal::StorageFull);
         }
-        if !self.configuration.current().admits(endpoint) {
-            // A refusal is never stale: it is confirmed by what the database says from now on.
-            let confirmed = self.configuration.refresh().await.map_err(|_| Refusal::DatabaseAway)?;
-            if !confirmed.admits(endpoint) {
-                return Err(Refusal::UnknownEndpoint);
-            }
-        }
-        self.within_endpoints_max(endpoint)
+        self.admitting(head).await?;
+        self.within_endpoints_max(&head.endpoint)
     }
 
     fn within_endpoints_max(&self, endpoint: &EndpointCode) -> Result<(), Refusal> {
@@ -181,10 +178,47 @@ impl Intake {
         Ok(())
     }
 
-    /// Journals a capture and waits until it is durable.
-    pub async fn accept(&self, capture: Capture) -> Result<Accepted, Refusal> {
-        let seq = self.journal.append(capture).await?;
-        Ok(Accepted { seq })
+    /// Matches a capture, journals it and waits until it is durable. The body is what rules may see of it,
+    /// `whole` where there is no more that they might.
+    pub async fn accept(
+        &self,
+        capture: Capture,
+        ask: Ask,
+        body: Bytes,
+        whole: bool,
+    ) -> Result<Accepted, Refusal> {
+        // Admitted once more: the configuration may be another one than at the head.
+        let configuration = self.admitting(&capture).await?;
+        let case = Case::judge(&configuration, &capture, ask, body, whole);
+        self.journal.append(capture, case).await
+    }
+
+    /// A configuration under which a request may come in.
+    async fn admitting(&self, head: &Capture) -> Result<Arc<Snapshot>, Refusal> {
+        let current = self.configuration.current();
+        if judging::admit(&current, head).is_ok() {
+            return Ok(current);
+        }
+        // A refusal is never stale: it is confirmed by what the database says from now on.
+        let confirmed = self.configuration.refresh().await.map_err(|_| Refusal::DatabaseAway)?;
+        judging::admit(&confirmed, head)?;
+        Ok(confirmed)
+    }
+
+    /// How large a body an endpoint takes; a limit that was reached is confirmed before it is used.
+    pub(super) async fn body_bytes_max(&self, code: &EndpointCode, confirmed: bool) -> Result<u64, Refusal> {
+        let mut configuration = self.configuration.current();
+        let own = |configuration: &Snapshot| configuration.endpoint(code).and_then(|e| e.body_bytes_max);
+        if confirmed && own(&configuration).is_some() {
+            configuration = self.configuration.refresh().await.map_err(|_| Refusal::DatabaseAway)?;
+        }
+        let most = own(&configuration).unwrap_or(usize::MAX).min(self.options.body_bytes_max);
+        Ok(most as u64)
+    }
+
+    /// The configuration as this node knows it.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// Looks at what is kept, for the optional ceilings. Called every second or so.

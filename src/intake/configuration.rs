@@ -3,34 +3,88 @@
 //! It may be behind, and that does no harm: a batch commits only under the version that it was matched
 //! with, and a refusal is confirmed by a read that began after the request came.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use serde_json::Value;
+
 use crate::database::{Database, DatabaseError};
-use crate::model::EndpointCode;
+use crate::model::{ConfigurationKind, EndpointCode};
+use crate::rules::{Endpoint, Rule, RuleOptions, RuleSet, Stamp};
 use crate::storage;
+use crate::storage::configuration::Item;
 
-/// Endpoints that may be declared; more are not read.
-const DECLARED_MAX: u32 = 100_000;
-
-/// One version of the configuration.
-#[derive(Debug, Default)]
+/// One version of the configuration. Cheap to make from the one before: what did not change is shared.
+#[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     pub config_seq: i64,
     /// Whether endpoints that were not declared catch requests too.
     auto_create: bool,
-    declared: HashSet<EndpointCode>,
+    endpoints: HashMap<EndpointCode, Arc<Endpoint>>,
+    pub rules: RuleSet,
 }
 
 impl Snapshot {
-    /// Whether requests to an endpoint are taken.
-    pub fn admits(&self, code: &EndpointCode) -> bool {
-        self.auto_create || self.declared.contains(code)
+    /// Whether there is such an endpoint, as far as requests are concerned.
+    pub fn knows(&self, code: &EndpointCode) -> bool {
+        self.auto_create || self.endpoints.contains_key(code)
+    }
+
+    /// What is set for an endpoint, where anything is.
+    pub fn endpoint(&self, code: &EndpointCode) -> Option<&Arc<Endpoint>> {
+        self.endpoints.get(code)
+    }
+
+    /// Whether rules for an endpoint, or what they answer, look into bodies.
+    pub fn looks_into_bodies(&self, code: &EndpointCode) -> bool {
+        self.rules.looks_into_bodies(code.as_str())
+            || self.endpoint(code).is_some_and(|endpoint| endpoint.reply.is_some())
+    }
+
+    pub fn endpoints(&self) -> impl Iterator<Item = (&EndpointCode, &Arc<Endpoint>)> {
+        self.endpoints.iter()
+    }
+
+    fn take(&mut self, item: &Item, options: &RuleOptions) {
+        let taken = match item.kind {
+            ConfigurationKind::Endpoint => self.take_endpoint(item, options),
+            _ => self.take_rule(item, options),
+        };
+        // Only a version of Creel with other limits can have written it.
+        if let Err(why) = taken {
+            let kind = item.kind.name();
+            tracing::error!(kind, name = item.name, %why, "configuration that this node cannot use");
+        }
+    }
+
+    fn take_endpoint(&mut self, item: &Item, options: &RuleOptions) -> Result<(), String> {
+        let code = EndpointCode::parse(&item.name).map_err(|error| error.to_string())?;
+        self.endpoints.remove(&code);
+        if let Some(document) = &item.document {
+            let document: Value = serde_json::from_str(document).map_err(|error| error.to_string())?;
+            let endpoint = Endpoint::parse(&document, options).map_err(|error| error.to_string())?;
+            self.endpoints.insert(code, Arc::new(endpoint));
+        }
+        Ok(())
+    }
+
+    fn take_rule(&mut self, item: &Item, options: &RuleOptions) -> Result<(), String> {
+        self.rules.remove(&item.name);
+        if let Some(document) = &item.document {
+            let document: Value = serde_json::from_str(document).map_err(|error| error.to_string())?;
+            let stamp =
+                Stamp { version: item.version, created_seq: item.created_seq, changed_seq: item.changed_seq };
+            let rule =
+                Rule::parse(&item.name, &document, stamp, options).map_err(|error| error.to_string())?;
+            self.rules.put(rule);
+        }
+        Ok(())
     }
 }
 
 pub struct Configuration {
     database: Arc<dyn Database>,
+    options: RuleOptions,
     current: RwLock<Arc<Snapshot>>,
     /// One load at a time serves all that wait for it.
     loading: tokio::sync::Mutex<()>,
@@ -38,37 +92,54 @@ pub struct Configuration {
 
 impl Configuration {
     /// An empty configuration; the first batch finds out.
-    pub fn new(database: Arc<dyn Database>, auto_create: bool) -> Self {
-        let empty = Snapshot { auto_create, ..Snapshot::default() };
-        Self { database, current: RwLock::new(Arc::new(empty)), loading: tokio::sync::Mutex::default() }
+    pub fn new(database: Arc<dyn Database>, auto_create: bool, options: RuleOptions) -> Self {
+        let empty = Self::empty(auto_create);
+        let current = RwLock::new(Arc::new(empty));
+        Self { database, options, current, loading: tokio::sync::Mutex::default() }
+    }
+
+    fn empty(auto_create: bool) -> Snapshot {
+        Snapshot { config_seq: i64::MIN, auto_create, ..Snapshot::default() }
     }
 
     pub fn current(&self) -> Arc<Snapshot> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub fn options(&self) -> &RuleOptions {
+        &self.options
+    }
+
     /// Makes sure that the configuration is at least as new as this call, and returns it.
     pub async fn refresh(&self) -> Result<Arc<Snapshot>, DatabaseError> {
+        let asked = self.current().config_seq;
         let _alone = self.loading.lock().await;
-        loop {
-            let head = storage::journal::head(self.database.as_ref()).await?;
-            let known = self.current();
-            if head.config_seq == known.config_seq {
-                return Ok(known);
-            }
-            let declared = storage::endpoints::list_codes(self.database.as_ref(), DECLARED_MAX).await?;
-            // What was read may be newer than the version read before it, never older; where a change
-            // came between, read again, so that a version always names what it held.
-            if storage::journal::head(self.database.as_ref()).await?.config_seq != head.config_seq {
-                continue;
-            }
-            let snapshot = Arc::new(Snapshot {
-                config_seq: head.config_seq,
-                auto_create: known.auto_create,
-                declared: declared.into_iter().collect(),
-            });
-            *self.current.write().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
-            return Ok(snapshot);
+        let known = self.current();
+        let first = storage::configuration::changed_after(self.database.as_ref(), known.config_seq).await?;
+        if first.config_seq == known.config_seq {
+            return Ok(known);
         }
+        tracing::debug!(from = asked, to = first.config_seq, "the configuration has changed");
+        // Removals that are forgotten, or a journal that went backwards: everything is read again.
+        let anew = known.config_seq < first.forgotten_seq || first.config_seq < known.config_seq;
+        let (mut snapshot, mut page) = if anew && known.config_seq != i64::MIN {
+            let empty = Self::empty(known.auto_create);
+            let all = storage::configuration::changed_after(self.database.as_ref(), i64::MIN).await?;
+            (empty, all)
+        } else {
+            ((*known).clone(), first)
+        };
+        loop {
+            page.items.iter().for_each(|item| snapshot.take(item, &self.options));
+            if page.complete {
+                break;
+            }
+            let place = page.items.last().map_or(i64::MAX, |item| item.changed_seq);
+            page = storage::configuration::changed_after(self.database.as_ref(), place).await?;
+        }
+        snapshot.config_seq = page.config_seq;
+        let snapshot = Arc::new(snapshot);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
+        Ok(snapshot)
     }
 }

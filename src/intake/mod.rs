@@ -5,11 +5,14 @@ mod answers;
 mod budget;
 mod configuration;
 mod journal;
+mod judging;
 mod receive;
+mod writer;
 
-pub use accept::{Accepted, Intake, IntakeOptions, Refusal};
+pub use accept::{Intake, IntakeOptions, Refusal};
 pub use answers::AnswerLog;
 pub use budget::{Budget, Reserved};
-pub use configuration::Configuration;
-pub use journal::{Journal, JournalOptions, OnCommit};
-pub use receive::{Ending, Reception, RequestHead};
+pub use configuration::{Configuration, Snapshot};
+pub use journal::{Accepted, Journal, JournalOptions, OnCommit};
+pub use judging::{Ask, Chosen, read_body};
+pub use receive::{Ending, Reception};

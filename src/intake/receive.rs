@@ -1,41 +1,18 @@
 //! Receiving a body: within a budget, in parts beside the journal where it is large, and kept as far as
 //! it came whatever happens to its sender.
 
-use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
-use super::accept::{Accepted, Intake, Refusal};
+use super::accept::{Intake, Refusal};
 use super::budget::Reserved;
+use super::journal::Accepted;
+use super::judging::Ask;
 use crate::model::limits::PREVIEW_BYTES;
-use crate::model::{
-    Body, BodyContent, Capture, CaptureKind, EndpointCode, HeaderBlock, ReplyChoice, ReplySource,
-    WebSocketDetail,
-};
+use crate::model::{Body, BodyContent, Capture, ReplyChoice, ReplySource};
 use crate::storage;
-
-/// A request's head, as it came.
-#[derive(Debug, Clone)]
-pub struct RequestHead {
-    pub id: Uuid,
-    pub endpoint: EndpointCode,
-    pub kind: CaptureKind,
-    /// Microseconds since the Unix epoch.
-    pub received_us: i64,
-    pub method: Cow<'static, str>,
-    pub target: String,
-    pub version: Cow<'static, str>,
-    pub scheme: Cow<'static, str>,
-    pub host: String,
-    pub port: u16,
-    pub headers: HeaderBlock,
-    pub peer: SocketAddr,
-    pub client: IpAddr,
-    pub websocket: Option<WebSocketDetail>,
-}
 
 /// How a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +33,13 @@ pub struct Reception {
 }
 
 struct State {
-    head: RequestHead,
+    /// The request without its body.
+    head: Capture,
+    body_bytes_max: u64,
+    /// The beginning of a body in parts, as far as rules see it; empty where no rule would look.
+    seen: BytesMut,
+    /// How much of the body that may be.
+    seen_bytes_max: usize,
     buffer: BytesMut,
     /// Bytes that are in parts already, and the number of parts.
     in_parts: u64,
@@ -67,17 +50,27 @@ struct State {
 }
 
 impl Reception {
-    /// Begins to receive. `announced` is the body's size where the sender has told it.
-    pub fn begin(intake: Arc<Intake>, head: RequestHead, announced: Option<u64>) -> Result<Self, Refusal> {
+    /// Begins to receive. The head is the capture without its body; `announced` is the body's size where
+    /// the sender has told it.
+    pub async fn begin(intake: Arc<Intake>, head: Capture, announced: Option<u64>) -> Result<Self, Refusal> {
         // A sender's announcement is believed up to one inline body; more memory comes with the bytes.
         let believed = usize::try_from(announced.unwrap_or(0)).unwrap_or(usize::MAX);
         let capacity = believed.min(intake.options.body_inline_bytes_max);
         let memory = intake.bodies.reserve(capacity).ok_or(Refusal::BodiesFull)?;
-        let buffer = BytesMut::with_capacity(capacity);
-        Ok(Self {
-            intake,
-            state: Some(State { head, buffer, in_parts: 0, parts: 0, start: Bytes::new(), memory }),
-        })
+        let body_bytes_max = intake.body_bytes_max(&head.endpoint, false).await?;
+        let looks = intake.configuration().current().looks_into_bodies(&head.endpoint);
+        let state = State {
+            head,
+            body_bytes_max,
+            seen: BytesMut::new(),
+            seen_bytes_max: if looks { intake.options.rules_body_bytes_max } else { 0 },
+            buffer: BytesMut::with_capacity(capacity),
+            in_parts: 0,
+            parts: 0,
+            start: Bytes::new(),
+            memory,
+        };
+        Ok(Self { intake, state: Some(state) })
     }
 
     /// Takes a piece of the body. `Some(Ending::TooLarge)` when the limit is reached: what fits was taken.
@@ -86,9 +79,15 @@ impl Reception {
         let part_bytes = intake.options.body_part_bytes;
         while !piece.is_empty() {
             let state = self.state.as_mut().expect("the state is there until the end");
-            let left = (intake.options.body_bytes_max as u64).saturating_sub(state.received());
+            let left = state.body_bytes_max.saturating_sub(state.received());
             if left == 0 {
-                return Ok(Some(Ending::TooLarge));
+                let confirmed = intake.body_bytes_max(&state.head.endpoint, true).await;
+                state.body_bytes_max = match confirmed {
+                    Ok(most) if most > state.received() => most,
+                    Ok(_) => return Ok(Some(Ending::TooLarge)),
+                    Err(refusal) => return Err(self.give_up(refusal)),
+                };
+                continue;
             }
             let room = part_bytes - state.buffer.len();
             let taken = piece.len().min(room).min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -106,7 +105,8 @@ impl Reception {
     }
 
     /// Journals what was received, and waits until it is durable.
-    pub async fn finish(mut self, ending: Ending, reply: ReplyChoice) -> Result<Accepted, Refusal> {
+    /// The reply is the one that is given where nobody who is asked has another.
+    pub async fn finish(mut self, ending: Ending, reply: ReplyChoice, ask: Ask) -> Result<Accepted, Refusal> {
         let large = self.state.as_ref().is_some_and(|state| {
             state.parts > 0 || state.buffer.len() > self.intake.options.body_inline_bytes_max
         });
@@ -114,9 +114,18 @@ impl Reception {
             return Err(self.give_up(refusal));
         }
         let state = self.state.take().expect("the state is there until the end");
+        let most = self.intake.options.rules_body_bytes_max;
+        let seen = state.seen.clone().freeze();
         let (capture, _memory) = state.into_capture(ending, reply);
         let id = capture.id;
-        let accepted = self.intake.accept(capture).await;
+        let (body, whole) = match &capture.body.content {
+            BodyContent::Inline(body) => (body.clone(), true),
+            BodyContent::Parts { .. } => {
+                let whole = seen.len() as u64 >= capture.body.bytes.min(most as u64);
+                (seen, whole)
+            }
+        };
+        let accepted = self.intake.accept(capture, ask, body, whole).await;
         match accepted {
             // After the deadline the capture may be kept, and its parts with it; the sweep will tell.
             Err(refusal) if large && refusal != Refusal::DeadlinePassed => self.discard(id),
@@ -133,6 +142,7 @@ impl Reception {
         if state.parts == 0 {
             state.start = Bytes::copy_from_slice(&state.buffer[..state.buffer.len().min(PREVIEW_BYTES)]);
         }
+        state.keep_for_rules()?;
         let content = Bytes::copy_from_slice(&state.buffer);
         let database = self.intake.database.as_ref();
         let written = storage::bodies::record_part(database, state.head.id, state.parts, content).await;
@@ -172,9 +182,9 @@ impl Drop for Reception {
         let reception = Self { intake: self.intake.clone(), state: Some(state) };
         let _in_runtime = self.intake.runtime.enter();
         self.intake.shutdown.spawn(async move {
-            let nothing = ReplyChoice { source: ReplySource::Nothing, status: 0 };
+            let nothing = ReplyChoice::of(ReplySource::Nothing, 0);
             let metrics = reception.intake.metrics.clone();
-            if let Err(refusal) = reception.finish(Ending::SenderGone, nothing).await {
+            if let Err(refusal) = reception.finish(Ending::SenderGone, nothing, Ask::Nobody).await {
                 metrics.count(refusal.outcome());
             }
         });
@@ -200,6 +210,18 @@ impl State {
         Ok(())
     }
 
+    /// Keeps what rules may see of the part that is about to be written.
+    fn keep_for_rules(&mut self) -> Result<(), Refusal> {
+        let room = self.seen_bytes_max.saturating_sub(self.seen.len()).min(self.buffer.len());
+        if room > 0 {
+            if !self.memory.grow_to(self.buffer.capacity() + self.seen.len() + room) {
+                return Err(Refusal::BodiesFull);
+            }
+            self.seen.extend_from_slice(&self.buffer[..room]);
+        }
+        Ok(())
+    }
+
     fn into_capture(self, ending: Ending, reply: ReplyChoice) -> (Capture, Reserved) {
         let bytes = self.received();
         let content = if self.parts > 0 {
@@ -210,30 +232,13 @@ impl State {
         } else {
             BodyContent::Inline(self.buffer.freeze())
         };
-        let head = self.head;
-        let capture = Capture {
-            id: head.id,
-            endpoint: head.endpoint,
-            kind: head.kind,
-            received_us: head.received_us,
-            method: head.method,
-            target: head.target,
-            version: head.version,
-            scheme: head.scheme,
-            host: head.host,
-            port: head.port,
-            headers: head.headers,
-            peer: head.peer,
-            client: head.client,
-            body: Body {
-                content,
-                bytes,
-                truncated: ending == Ending::TooLarge,
-                incomplete: matches!(ending, Ending::TimedOut | Ending::SenderGone),
-            },
-            websocket: head.websocket,
-            reply,
+        let body = Body {
+            content,
+            bytes,
+            truncated: ending == Ending::TooLarge,
+            incomplete: matches!(ending, Ending::TimedOut | Ending::SenderGone),
         };
+        let capture = Capture { body, reply, ..self.head };
         (capture, self.memory)
     }
 }

@@ -16,6 +16,8 @@ pub struct Answer {
     pub body: Bytes,
     /// The body's whole size.
     pub body_bytes: u64,
+    /// What went wrong: a template that failed, or the name of a fault that a rule asked for.
+    pub failure: Option<String>,
     /// From the request's head to the answer handed to the connection, in microseconds.
     pub took_us: i64,
 }

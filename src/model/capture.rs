@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -89,11 +90,23 @@ impl Default for BodyContent {
 }
 
 /// How a capture is answered, as it was decided when it was kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplyChoice {
     pub source: ReplySource,
     /// Status code; 0 where nothing is answered.
     pub status: u16,
+    /// Where a rule has chosen.
+    pub rule: Option<RuleChoice>,
+}
+
+/// The rule that has chosen a reply, in the version that was in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleChoice {
+    pub name: Arc<str>,
+    /// Counts the changes of the rule, from 1.
+    pub version: i64,
+    /// The how many-th match this is, from 1, where the rule counts them.
+    pub hit: Option<i64>,
 }
 
 /// What chose the reply.
@@ -101,6 +114,10 @@ pub struct ReplyChoice {
 pub enum ReplySource {
     /// No rule applied: the small document.
     Default,
+    /// A rule.
+    Rule,
+    /// No rule applied, and the endpoint has a reply of its own.
+    Endpoint,
     /// A CORS preflight, answered from the settings.
     Preflight,
     /// A limit: too large, too slow.
@@ -109,6 +126,13 @@ pub enum ReplySource {
     WebSocket,
     /// Nothing is answered: a message, a close, or a sender that is gone.
     Nothing,
+}
+
+impl ReplyChoice {
+    /// A choice in which no rule had a part.
+    pub fn of(source: ReplySource, status: u16) -> Self {
+        Self { source, status, rule: None }
+    }
 }
 
 impl CaptureKind {
@@ -125,12 +149,22 @@ impl CaptureKind {
 }
 
 impl ReplySource {
-    const ALL: [Self; 5] = [Self::Default, Self::Preflight, Self::Limit, Self::WebSocket, Self::Nothing];
+    const ALL: [Self; 7] = [
+        Self::Default,
+        Self::Rule,
+        Self::Endpoint,
+        Self::Preflight,
+        Self::Limit,
+        Self::WebSocket,
+        Self::Nothing,
+    ];
 
     /// Name in the API, on the stream, and in the database.
     pub fn name(self) -> &'static str {
         match self {
             Self::Default => "default",
+            Self::Rule => "rule",
+            Self::Endpoint => "endpoint",
             Self::Preflight => "preflight",
             Self::Limit => "limit",
             Self::WebSocket => "websocket",

@@ -39,14 +39,58 @@ pub enum Removed {
     All,
 }
 
-/// The configuration changed: an endpoint was declared or withdrawn.
+/// The configuration changed, or what depends on it: who changed what, and when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigurationChange {
     pub id: Uuid,
     pub at_us: i64,
-    pub endpoint: EndpointCode,
-    /// `endpoint.declared` or `endpoint.withdrawn`.
-    pub change: String,
+    pub kind: ConfigurationKind,
+    /// The endpoint's code, the rule's name.
+    pub name: String,
+    pub change: Change,
+    /// The name of the token that was used; None where none was asked for.
+    pub by: Option<String>,
+}
+
+/// What there is of configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConfigurationKind {
+    Endpoint,
+    Rule,
+    /// How often a rule has answered, or where a scenario stands.
+    State,
+    Token,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    Created,
+    Changed,
+    Removed,
+}
+
+impl ConfigurationKind {
+    /// Name in the API, on the stream, and in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Endpoint => "endpoint",
+            Self::Rule => "rule",
+            Self::State => "state",
+            Self::Token => "token",
+        }
+    }
+}
+
+impl Change {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Changed => "changed",
+            Self::Removed => "removed",
+        }
+    }
 }
 
 impl Removal {
@@ -69,11 +113,14 @@ impl Entry {
         }
     }
 
-    pub fn endpoint(&self) -> &EndpointCode {
+    /// The endpoint that the entry is about; None for a change to anything else.
+    pub fn endpoint(&self) -> Option<&str> {
         match &self.what {
-            EntryKind::Capture(capture) => &capture.endpoint,
-            EntryKind::Removal(removal) => &removal.endpoint,
-            EntryKind::Configuration(change) => &change.endpoint,
+            EntryKind::Capture(capture) => Some(capture.endpoint.as_str()),
+            EntryKind::Removal(removal) => Some(removal.endpoint.as_str()),
+            EntryKind::Configuration(change) => {
+                (change.kind == ConfigurationKind::Endpoint).then_some(change.name.as_str())
+            }
         }
     }
 

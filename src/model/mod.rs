@@ -12,9 +12,11 @@ pub mod time;
 pub mod wire;
 
 pub use answer::Answer;
-pub use capture::{Body, BodyContent, Capture, CaptureKind, ReplyChoice, ReplySource, WebSocketDetail};
+pub use capture::{
+    Body, BodyContent, Capture, CaptureKind, ReplyChoice, ReplySource, RuleChoice, WebSocketDetail,
+};
 pub use cursor::Cursor;
 pub use endpoint_code::EndpointCode;
-pub use entry::{ConfigurationChange, Entry, EntryKind, Removal, Removed};
+pub use entry::{Change, ConfigurationChange, ConfigurationKind, Entry, EntryKind, Removal, Removed};
 pub use glob::Glob;
 pub use header_block::HeaderBlock;

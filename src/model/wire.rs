@@ -66,11 +66,22 @@ pub fn write_event(out: &mut Vec<u8>, cursor: impl Display, entry: &Entry, form:
             Written::Whole
         }
         EntryKind::Configuration(change) => {
-            put(out, format_args!("{{\"seq\":{},\"id\":\"{}\",\"change\":", entry.seq, change.id));
-            text(out, &change.change);
-            out.extend_from_slice(b",\"endpoint\":");
-            text(out, change.endpoint.as_str());
-            put(out, format_args!(",\"at\":\"{}\"}}", rfc3339(change.at_us)));
+            let (kind, what) = (change.kind.name(), change.change.name());
+            put(
+                out,
+                format_args!(
+                    "{{\"seq\":{},\"id\":\"{}\",\"change\":\"{kind}.{what}\",",
+                    entry.seq, change.id
+                ),
+            );
+            put(out, format_args!("\"{kind}\":"));
+            text(out, &change.name);
+            put(out, format_args!(",\"at\":\"{}\",\"by\":", rfc3339(change.at_us)));
+            match &change.by {
+                Some(by) => text(out, by),
+                None => out.extend_from_slice(b"null"),
+            }
+            out.push(b'}');
             Written::Whole
         }
     };
@@ -131,6 +142,14 @@ pub fn write_capture(
     put(out, format_args!(",\"reply\":{{\"source\":\"{}\"", capture.reply.source.name()));
     if capture.reply.status != 0 {
         put(out, format_args!(",\"status\":{}", capture.reply.status));
+    }
+    if let Some(rule) = &capture.reply.rule {
+        out.extend_from_slice(b",\"rule\":");
+        text(out, &rule.name);
+        put(out, format_args!(",\"rule_version\":{}", rule.version));
+        if let Some(hit) = rule.hit {
+            put(out, format_args!(",\"hit\":{hit}"));
+        }
     }
     out.push(b'}');
     if let Some(answer) = answer {
@@ -243,7 +262,13 @@ fn write_answer(out: &mut Vec<u8>, answer: Option<&Answer>) {
         out.extend_from_slice(b"null");
         return;
     };
-    put(out, format_args!("{{\"status\":{},\"took_us\":{},\"headers\":", answer.status, answer.took_us));
+    put(out, format_args!("{{\"status\":{},\"took_us\":{},", answer.status, answer.took_us));
+    if let Some(failure) = &answer.failure {
+        out.extend_from_slice(b"\"failure\":");
+        text(out, failure);
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"headers\":");
     write_headers(out, &answer.headers);
     put(out, format_args!(",\"body\":{{\"bytes\":{}", answer.body_bytes));
     put(out, format_args!(",\"truncated\":{}", (answer.body.len() as u64) < answer.body_bytes));

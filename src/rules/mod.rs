@@ -1,3 +1,27 @@
 //! Rules: which request is answered how. Pure: they read neither database nor clock, and wait for nobody.
 
+pub mod accept;
+pub mod endpoint;
+pub mod expression;
+pub mod invalid;
+pub mod object;
+mod operator;
+mod place;
+pub mod render;
+pub mod reply;
+pub mod rule;
+pub mod seen;
+pub mod set;
+pub mod states;
+mod subset;
 pub mod template;
+
+pub use accept::Accept;
+pub use endpoint::Endpoint;
+pub use expression::Expression;
+pub use invalid::Invalid;
+pub use reply::{Fault, Reply, RuleOptions};
+pub use rule::{Rule, Stamp};
+pub use seen::Seen;
+pub use set::RuleSet;
+pub use states::{Claim, Decision, States};

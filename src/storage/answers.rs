@@ -12,6 +12,7 @@ const ANSWERS: Table = Table {
         ("body", ColumnType::Bytes),
         ("body_bytes", ColumnType::Int),
         ("took_us", ColumnType::Int),
+        ("failure", ColumnType::Text),
     ],
 };
 
@@ -28,13 +29,15 @@ fn values(answer: &Answer) -> Vec<Value> {
         Value::Bytes(answer.body.clone()),
         Value::Int(i64::try_from(answer.body_bytes).unwrap_or(i64::MAX)),
         Value::Int(answer.took_us),
+        answer.failure.clone().map_or(Value::Null, Value::Text),
     ]
 }
 
 /// The answer to the capture at a place, where it was recorded.
 pub async fn find(database: &dyn Database, seq: i64) -> Result<Option<Answer>, DatabaseError> {
-    const SQL: Sql =
-        Sql::same("SELECT seq, status, headers, body, body_bytes, took_us FROM answers WHERE seq = $1");
+    const SQL: Sql = Sql::same(
+        "SELECT seq, status, headers, body, body_bytes, took_us, failure FROM answers WHERE seq = $1",
+    );
     let rows = database.query(&SQL, &[Value::Int(seq)]).await?;
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(Answer {
@@ -44,6 +47,7 @@ pub async fn find(database: &dyn Database, seq: i64) -> Result<Option<Answer>, D
         body: row.bytes(3)?.clone(),
         body_bytes: u64::try_from(row.int(4)?).unwrap_or_default(),
         took_us: row.int(5)?,
+        failure: row.text_or_null(6)?.map(str::to_owned),
     }))
 }
 

@@ -2,9 +2,10 @@
 
 pub mod answers;
 pub mod bodies;
-pub mod endpoints;
+pub mod configuration;
 pub mod journal;
 pub mod leases;
 pub mod removals;
 pub mod retention;
+pub mod states;
 pub mod totals;

@@ -57,8 +57,9 @@ pub async fn list(
     const SQL: Sql = Sql::same(
         "SELECT code, captures, bytes, last_us FROM ( \
            SELECT endpoint AS code, captures, bytes, last_us FROM endpoint_totals WHERE last_us IS NOT NULL \
-           UNION ALL SELECT code, 0, 0, NULL FROM endpoints WHERE NOT EXISTS \
-             (SELECT 1 FROM endpoint_totals t WHERE t.endpoint = endpoints.code AND t.last_us IS NOT NULL) \
+           UNION ALL SELECT name, 0, 0, NULL FROM configuration c WHERE c.kind = 'endpoint' AND \
+             c.document IS NOT NULL AND NOT EXISTS \
+               (SELECT 1 FROM endpoint_totals t WHERE t.endpoint = c.name AND t.last_us IS NOT NULL) \
          ) AS listed WHERE code > $1 ORDER BY code LIMIT $2",
     );
     let values = [Value::Text(behind.unwrap_or_default().to_owned()), Value::Int(limit.into())];

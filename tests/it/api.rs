@@ -398,8 +398,13 @@ async fn methods_that_are_not_served_are_told() -> TestResult {
         ("/api/captures", "GET, HEAD"),
         ("/api/captures/x", "GET, HEAD, DELETE"),
         ("/api/captures/x/body", "GET, HEAD"),
-        ("/api/endpoints", "GET, HEAD"),
-        ("/api/endpoints/x", "PUT, DELETE"),
+        ("/api/endpoints/x", "GET, HEAD, PUT, DELETE"),
+        ("/api/rules", "GET, HEAD"),
+        ("/api/rules/x", "GET, HEAD, PUT, DELETE"),
+        ("/api/rules/x/hits", "GET, HEAD, DELETE"),
+        ("/api/config", "GET, HEAD, PUT"),
+        ("/api/scenarios", "GET, HEAD"),
+        ("/api/scenarios/x", "PUT"),
         ("/api/endpoints/x/captures", "DELETE"),
         ("/api/stream", "GET, HEAD"),
     ];
@@ -454,7 +459,8 @@ async fn who_sends_a_body_that_nobody_reads_finds_the_answer() -> TestResult {
     let head = format!("Content-Length: {}\r\n\r\n", body.len());
     for (method, target, status) in [
         ("POST", "/api/captures", 405),
-        ("PUT", "/api/endpoints/a", 201),
+        ("PUT", "/api/endpoints/a", 413),
+        ("DELETE", "/api/endpoints/a", 404),
         ("POST", "/api/nothing", 404),
         ("POST", "/r/%00", 400),
     ] {

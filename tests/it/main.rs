@@ -23,6 +23,7 @@ mod memory;
 mod operations;
 mod resuming;
 mod retention;
+mod rules;
 mod selftest;
 mod settings;
 mod shim;
@@ -56,6 +57,7 @@ fn trials() -> Vec<Trial> {
         sockets::trials(),
         stream::trials(),
         api::trials(),
+        rules::trials(),
         access::trials(),
         settings::trials(),
         operations::trials(),

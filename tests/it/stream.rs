@@ -336,7 +336,7 @@ async fn configuration_changes_are_events() -> TestResult {
     node.post("/r/declared", "x").await?;
     let messages = subscriber.read_captures(1, LIMIT).await?;
     let changes: Vec<&Value> = messages.iter().map(|message| &message["configuration"]["change"]).collect();
-    assert_eq!(changes, [&json!("endpoint.declared"), &json!("endpoint.withdrawn"), &Value::Null]);
+    assert_eq!(changes, [&json!("endpoint.created"), &json!("endpoint.removed"), &Value::Null]);
     assert_eq!(messages[0]["type"], "configuration");
     assert_eq!(messages[0]["configuration"]["endpoint"], "declared");
     assert!(messages[0]["cursor"].is_string() && messages[0]["configuration"]["at"].is_string());

@@ -9,22 +9,42 @@ use tokio_postgres::{Client, Statement};
 use super::connect::Connector;
 use super::errors::classify;
 use crate::database::columns::{CaptureColumns, columns};
-use crate::database::{Appended, DatabaseError, JournalBatch};
+use crate::database::{Appended, DatabaseError, JournalBatch, StateClaim};
+
+macro_rules! put {
+    () => {
+        concat!(
+            "put AS (INSERT INTO journal (seq, ",
+            columns!(),
+            ") SELECT head.base + t.ord, ",
+            columns!(),
+            " FROM head, unnest($3::bigint[], $4::bytea[], $5::bigint[], $6::text[], $7::text[], $8::bytea[], \
+                $9::bytea[], $10::bytea[], $11::bigint[], $12::text[]) WITH ORDINALITY AS t (",
+            columns!(),
+            ", ord))"
+        )
+    };
+}
 
 /// The head row is locked from its update to the commit, and its configuration is judged on the locked
 /// row. The whole is one statement outside of any transaction block: a node that freezes holds nothing.
 const APPEND: &str = concat!(
     "WITH head AS (UPDATE journal_head SET seq = seq + $1 WHERE id = 1 AND config_seq = $2 \
-                   RETURNING seq - $1 AS base), \
-          put AS (INSERT INTO journal (seq, ",
-    columns!(),
-    ") SELECT head.base + t.ord, ",
-    columns!(),
-    " FROM head, unnest($3::bigint[], $4::bytea[], $5::bigint[], $6::text[], $7::text[], $8::bytea[], \
-        $9::bytea[], $10::bytea[], $11::bigint[], $12::text[]) \
-        WITH ORDINALITY AS t (",
-    columns!(),
-    ", ord)) SELECT base FROM head"
+                   RETURNING seq - $1 AS base), ",
+    put!(),
+    " SELECT base FROM head"
+);
+
+/// The same where states are claimed, which are judged on the locked row too.
+const APPEND_AND_STATES: &str = concat!(
+    "WITH head AS (UPDATE journal_head SET seq = seq + $1, \
+                     state_seq = CASE WHEN cardinality($14::text[]) > 0 THEN seq + $1 ELSE state_seq END \
+                   WHERE id = 1 AND config_seq = $2 AND state_seq = $13 RETURNING seq - $1 AS base), ",
+    put!(),
+    ", kept AS (INSERT INTO states (name, value, changed_seq) \
+                SELECT s.name, s.value, head.base + $1 FROM head, unnest($14::text[], $15::text[]) AS s (name, value) \
+                ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed_seq = excluded.changed_seq) \
+      SELECT base FROM head"
 );
 
 pub struct JournalConnection {
@@ -36,6 +56,7 @@ pub struct JournalConnection {
 struct Open {
     client: Client,
     append: Statement,
+    append_and_states: Statement,
     connection: JoinHandle<()>,
 }
 
@@ -87,7 +108,8 @@ impl JournalConnection {
         // A server set to lose commits is put right for this connection.
         client.batch_execute("SET synchronous_commit = on").await.map_err(classify)?;
         let append = client.prepare(APPEND).await.map_err(classify)?;
-        Ok(Open { client, append, connection })
+        let append_and_states = client.prepare(APPEND_AND_STATES).await.map_err(classify)?;
+        Ok(Open { client, append, append_and_states, connection })
     }
 }
 
@@ -119,9 +141,17 @@ async fn insert(open: &Open, batch: &JournalBatch<'_>) -> Result<Appended, tokio
         &of_columns!(|c| c.kept_bytes),
         &of_columns!(|c| c.detail.as_str()),
     ];
-    let rows = open.client.query(&open.append, &values).await?;
+    let rows = match batch.states {
+        None => open.client.query(&open.append, &values).await?,
+        Some(StateClaim { state_seq, writes }) => {
+            let (names, states): (Vec<&str>, Vec<&str>) =
+                writes.iter().map(|(name, value)| (name.as_str(), value.as_str())).unzip();
+            let claim: [&(dyn ToSql + Sync); 3] = [state_seq, &names, &states];
+            open.client.query(&open.append_and_states, &[values.as_slice(), &claim].concat()).await?
+        }
+    };
     Ok(match rows.first() {
         Some(row) => Appended::At { base: row.try_get(0)? },
-        None => Appended::ConfigurationMoved,
+        None => Appended::Moved,
     })
 }

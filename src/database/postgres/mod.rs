@@ -139,6 +139,7 @@ impl Database for PostgresDatabase {
             .iter()
             .map(|(_, kind)| match kind {
                 ColumnType::Int => Type::INT8,
+                ColumnType::Text => Type::TEXT,
                 ColumnType::Bytes => Type::BYTEA,
             })
             .collect();

@@ -101,7 +101,7 @@ impl Database for SqliteDatabase {
     async fn append(&self, batch: &JournalBatch<'_>) -> Result<Appended, DatabaseError> {
         let mut writer = self.writer.lock().await;
         let connection = &mut writer.as_mut().ok_or_else(closed)?.connection;
-        writer::append(connection, batch.captures, batch.config_seq)
+        writer::append(connection, batch)
     }
 
     async fn execute(&self, sql: &Sql, values: &[Value]) -> Result<u64, DatabaseError> {

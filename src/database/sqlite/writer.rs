@@ -1,20 +1,23 @@
 //! Writing: what the one connection that writes is asked to do.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, Params, TransactionBehavior, params};
 
 use super::errors::classify;
 use super::{checkpoints, numbered, parameter, rows};
 use crate::database::columns::{CaptureColumns, columns};
-use crate::database::{Appended, DatabaseError, Row, Table, Value};
-use crate::model::Capture;
+use crate::database::{Appended, DatabaseError, JournalBatch, Row, StateClaim, Table, Value};
 
 const HEAD: &str =
     "UPDATE journal_head SET seq = seq + ?1 WHERE id = 1 AND config_seq = ?2 RETURNING seq - ?1";
+const HEAD_AND_STATES: &str = "UPDATE journal_head SET seq = seq + ?1, \
+     state_seq = CASE WHEN ?4 > 0 THEN seq + ?1 ELSE state_seq END \
+     WHERE id = 1 AND config_seq = ?2 AND state_seq = ?3 RETURNING seq - ?1";
+const STATE: &str = "INSERT INTO states (name, value, changed_seq) VALUES (?1, ?2, ?3) \
+     ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed_seq = excluded.changed_seq";
 const PUT: &str = concat!(
     "INSERT INTO journal (seq, ",
     columns!(),
@@ -62,34 +65,28 @@ pub fn open(path: &Path) -> Result<Connection, DatabaseError> {
     Ok(connection)
 }
 
-pub fn append(
-    connection: &mut Connection,
-    captures: &[Arc<Capture>],
-    config_seq: i64,
-) -> Result<Appended, DatabaseError> {
+pub fn append(connection: &mut Connection, batch: &JournalBatch<'_>) -> Result<Appended, DatabaseError> {
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(classify)?;
-    let appended = append_in(&transaction, captures, config_seq).map_err(classify)?;
+    let appended = append_in(&transaction, batch).map_err(classify)?;
     transaction.commit().map_err(classify)?;
     Ok(appended)
 }
 
-fn append_in(
-    transaction: &Connection,
-    captures: &[Arc<Capture>],
-    config_seq: i64,
-) -> Result<Appended, rusqlite::Error> {
-    let count = i64::try_from(captures.len()).expect("a batch is small");
-    let mut head = transaction.prepare_cached(HEAD)?;
-    let mut found = head.query(params![count, config_seq])?;
-    let base: i64 = match found.next()? {
-        Some(row) => row.get(0)?,
-        None => return Ok(Appended::ConfigurationMoved),
+fn append_in(transaction: &Connection, batch: &JournalBatch<'_>) -> Result<Appended, rusqlite::Error> {
+    let count = i64::try_from(batch.captures.len()).expect("a batch is small");
+    let config_seq = batch.config_seq;
+    let base = match batch.states {
+        None => first_int(transaction, HEAD, params![count, config_seq])?,
+        Some(StateClaim { state_seq, writes }) => first_int(
+            transaction,
+            HEAD_AND_STATES,
+            params![count, config_seq, state_seq, !writes.is_empty()],
+        )?,
     };
-    // The statement is stepped to its end, which is when SQLite counts it as done.
-    while found.next()?.is_some() {}
+    let Some(base) = base else { return Ok(Appended::Moved) };
     let mut put = transaction.prepare_cached(PUT)?;
-    for (seq, capture) in (base + 1..).zip(captures) {
+    for (seq, capture) in (base + 1..).zip(batch.captures) {
         let columns = CaptureColumns::of(capture);
         put.execute(params![
             seq,
@@ -105,7 +102,25 @@ fn append_in(
             columns.detail,
         ])?;
     }
+    let mut state = transaction.prepare_cached(STATE)?;
+    for (name, value) in batch.states.iter().flat_map(|states| &states.writes) {
+        state.execute(params![name, value, base + count])?;
+    }
     Ok(Appended::At { base })
+}
+
+/// The first column of a statement's one row, where it has one. It is stepped to its end, which is when
+/// SQLite counts it as done.
+fn first_int(
+    connection: &Connection,
+    text: &str,
+    values: impl Params,
+) -> Result<Option<i64>, rusqlite::Error> {
+    let mut statement = connection.prepare_cached(text)?;
+    let mut rows = statement.query(values)?;
+    let first = rows.next()?.map(|row| row.get(0)).transpose()?;
+    while rows.next()?.is_some() {}
+    Ok(first)
 }
 
 pub fn execute(connection: &Connection, text: &str, values: &[Value]) -> Result<u64, DatabaseError> {

@@ -1,16 +1,24 @@
-//! Endpoints: list with totals, declare, withdraw, remove all captures.
+//! Endpoints: list with totals, show, save, remove, and remove all captures.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use rand::Rng as _;
 use serde::Serialize;
+use serde_json::Value;
 
+use super::changes::{
+    self, Done, Precondition, answer_to_get, answer_to_put, change, read_json, without_marks,
+};
 use super::query::Query;
 use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
-use crate::model::EndpointCode;
 use crate::model::time::rfc3339;
+use crate::model::{ConfigurationKind, EndpointCode};
+use crate::rules::Endpoint;
 use crate::storage;
-use crate::storage::endpoints::Wanted;
+use crate::storage::configuration::Item;
+
+const KIND: ConfigurationKind = ConfigurationKind::Endpoint;
 
 #[derive(Serialize)]
 struct Page {
@@ -25,12 +33,6 @@ struct Listed {
     captures: i64,
     bytes: i64,
     last_capture: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Declared<'a> {
-    code: &'a str,
-    url: String,
 }
 
 /// A page of endpoints by code: `{"endpoints":[...],"next":"<code>"}`. Totals follow captures within a
@@ -53,24 +55,85 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
     Ok(HttpResponse::Ok().json(Page { endpoints, next }))
 }
 
-/// Declares an endpoint, so that it catches requests where `capture.auto_create` is off. Idempotent.
-pub async fn declare(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+/// One endpoint's settings, with its `ETag`.
+pub async fn show(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let code = code_of(&request)?;
     Query::refuse(request.query_string())?;
-    let changed = change(&state, &code, Wanted::Declared).await?;
-    let mut response = if changed { HttpResponse::Created() } else { HttpResponse::Ok() };
-    Ok(response.json(Declared { code: code.as_str(), url: state.capture_url(&code) }))
+    let found = storage::configuration::find(state.database.as_ref(), KIND, code.as_str()).await?;
+    match found.filter(|item| item.document.is_some()) {
+        Some(item) => Ok(answer_to_get(&request, &item, shown(&state, &code, &item))),
+        None => Err(Problem::because(Kind::UnknownEndpoint, "nothing is set for it")),
+    }
 }
 
-/// Withdraws a declared endpoint. What it caught stays.
-pub async fn withdraw(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+/// Makes an endpoint with a code that nobody else has.
+pub async fn generate(
+    request: HttpRequest,
+    mut payload: web::Payload,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    Query::refuse(request.query_string())?;
+    let mut document = read_json(&mut payload, state.settings.rules.document_bytes_max, true).await?;
+    let given = document.as_object_mut().and_then(|members| members.remove("code"));
+    let code = match given.as_ref().map(|code| code.as_str().map(EndpointCode::parse)) {
+        None => EndpointCode::parse(&random_code()).expect("letters and digits are a code"),
+        Some(Some(Ok(code))) => code,
+        Some(Some(Err(error))) => return Err(Problem::because(Kind::InvalidEndpointCode, error)),
+        Some(None) => return Err(Problem::because(Kind::InvalidEndpoint, "/code: text is expected")),
+    };
+    put(&state, &code, document, &Precondition::absent()).await
+}
+
+/// Saves an endpoint's settings; without any it is declared all the same, so that it catches requests where
+/// `capture.auto_create` is off. Idempotent.
+pub async fn save(
+    request: HttpRequest,
+    mut payload: web::Payload,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     let code = code_of(&request)?;
     Query::refuse(request.query_string())?;
-    if change(&state, &code, Wanted::Withdrawn).await? {
-        Ok(HttpResponse::NoContent().finish())
-    } else {
-        Err(Problem::because(Kind::UnknownEndpoint, "it was not declared"))
+    let document = read_json(&mut payload, state.settings.rules.document_bytes_max, true).await?;
+    put(&state, &code, document, &Precondition::of(request.headers())).await
+}
+
+async fn put(
+    state: &State,
+    code: &EndpointCode,
+    mut document: Value,
+    precondition: &Precondition,
+) -> Result<HttpResponse, Problem> {
+    without_marks(&mut document, "code");
+    without_marks(&mut document, "url");
+    let options = state.intake.configuration().options();
+    Endpoint::parse(&document, options)
+        .map_err(|invalid| Problem::because(Kind::InvalidEndpoint, invalid))?;
+    let document = Endpoint::without_secrets(document).to_string();
+    let done = change(state, KIND, code.as_str(), Some(&document), precondition, None).await?;
+    Ok(answer_to_put(done, |item| shown(state, code, item)))
+}
+
+/// Removes an endpoint's settings. What it caught stays.
+pub async fn remove(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    let code = code_of(&request)?;
+    Query::refuse(request.query_string())?;
+    match change(&state, KIND, code.as_str(), None, &Precondition::of(request.headers()), None).await? {
+        Done::Absent => Err(Problem::because(Kind::UnknownEndpoint, "nothing is set for it")),
+        _ => Ok(HttpResponse::NoContent().finish()),
     }
+}
+
+fn shown(state: &State, code: &EndpointCode, item: &Item) -> Value {
+    let mut shown = changes::shown(item, "code");
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("url".to_owned(), state.capture_url(code).into());
+    }
+    shown
+}
+
+/// 96 random bits in letters and digits.
+fn random_code() -> String {
+    rand::rng().sample_iter(rand::distr::Alphanumeric).take(16).map(char::from).collect()
 }
 
 /// Removes every capture of an endpoint that was kept before.
@@ -81,17 +144,6 @@ pub async fn remove_captures(request: HttpRequest, state: web::Data<State>) -> R
     let entry = storage::removals::remove_all(state.database.as_ref(), &code, id_at(now_us), now_us).await?;
     state.announce(entry);
     Ok(HttpResponse::NoContent().finish())
-}
-
-async fn change(state: &State, code: &EndpointCode, wanted: Wanted) -> Result<bool, Problem> {
-    let now_us = state.clock.now_us();
-    let entry =
-        storage::endpoints::change(state.database.as_ref(), code, wanted, id_at(now_us), now_us).await?;
-    let changed = entry.is_some();
-    if let Some(entry) = entry {
-        state.announce(entry);
-    }
-    Ok(changed)
 }
 
 /// The code in `/api/endpoints/{code}`, from the raw path: actix would replace what is not UTF-8.

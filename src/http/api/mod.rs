@@ -1,5 +1,8 @@
 //! The API: a file a resource. Handlers extract, call one function, respond.
 
 pub mod captures;
+pub mod changes;
+pub mod config;
 pub mod endpoints;
 pub mod query;
+pub mod rules;

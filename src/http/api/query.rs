@@ -59,6 +59,16 @@ impl Query {
         self.one(name).map(|value| parse(value).map_err(|error| invalid(name, error))).transpose()
     }
 
+    /// A switch, off where it is not there.
+    pub fn flag(&self, name: &str) -> Result<bool, Problem> {
+        let flag = self.parsed(name, |text| match text {
+            "true" | "" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("`true` or `false` is expected"),
+        })?;
+        Ok(flag.unwrap_or(false))
+    }
+
     /// An instant as RFC 3339, in microseconds.
     pub fn instant(&self, name: &str) -> Result<Option<i64>, Problem> {
         self.parsed(name, |text| {

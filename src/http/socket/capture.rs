@@ -16,9 +16,12 @@ use super::messages::{Fault, Incoming, Messages, close_code};
 use crate::http::capture::{id_at, record_answer};
 use crate::http::problem::{Kind, Problem, of_refusal};
 use crate::http::state::State;
-use crate::intake::{Ending, Reception, Refusal, RequestHead};
+use crate::intake::{Accepted, Ask, Chosen, Ending, Reception, Refusal};
 use crate::metrics::Outcome;
-use crate::model::{CaptureKind, HeaderBlock, ReplyChoice, ReplySource, WebSocketDetail};
+use crate::model::{Capture, CaptureKind, HeaderBlock, ReplyChoice, ReplySource, WebSocketDetail};
+use crate::rules::Seen;
+use crate::rules::render::{Told, render_message};
+use crate::rules::reply::MessageReply;
 
 /// Frames that wait to be sent on one socket.
 const SEND_QUEUE: usize = 16;
@@ -28,7 +31,7 @@ pub async fn open(
     mut response: HttpResponseBuilder,
     payload: Payload,
     state: &web::Data<State>,
-    mut head: RequestHead,
+    mut head: Capture,
     started: Instant,
 ) -> Result<HttpResponse, Problem> {
     let permit = state.sockets.clone().try_acquire_owned().map_err(|_| {
@@ -39,14 +42,14 @@ pub async fn open(
     let connection = Uuid::new_v4();
     head.websocket = Some(WebSocketDetail { connection, close_code: None, close_reason: None });
     response.insert_header(("x-creel-capture-id", head.id.to_string()));
-    let template = RequestHead { headers: HeaderBlock::default(), ..head.clone() };
-    let choice = ReplyChoice { source: ReplySource::WebSocket, status: 101 };
+    let template = Capture { headers: HeaderBlock::default(), ..head.clone() };
+    let choice = ReplyChoice::of(ReplySource::WebSocket, 101);
     let refused = |refusal: Refusal| {
         state.metrics.count(refusal.outcome());
         of_refusal(refusal, state.settings.journal.retry_after_s)
     };
-    let reception = Reception::begin(state.intake.clone(), head, None).map_err(refused)?;
-    let accepted = reception.finish(Ending::Complete, choice).await.map_err(refused)?;
+    let reception = Reception::begin(state.intake.clone(), head, None).await.map_err(refused)?;
+    let accepted = reception.finish(Ending::Complete, choice, Ask::Nobody).await.map_err(refused)?;
 
     let (send, frames) = mpsc::channel(SEND_QUEUE);
     let messages = Messages::new(payload, state.settings.capture.websocket.message_bytes_max);
@@ -58,14 +61,14 @@ pub async fn open(
         frames.recv().await.map(|frame: Bytes| (Ok::<_, Infallible>(frame), frames))
     });
     let response = response.streaming(body);
-    record_answer(state, accepted.seq, &response, &Bytes::new(), started);
+    record_answer(state, accepted.seq, &response, &Bytes::new(), None, started);
     Ok(response)
 }
 
 struct CaptureSocket {
     state: web::Data<State>,
     /// What the events of this socket share.
-    template: RequestHead,
+    template: Capture,
     connection: Uuid,
     messages: Messages,
     send: mpsc::Sender<Bytes>,
@@ -94,7 +97,9 @@ impl CaptureSocket {
             close_code: Some(farewell.code),
             close_reason: Some(farewell.reason.clone()),
         };
-        if let Err(refusal) = self.record(CaptureKind::WebSocketClose, websocket, &[], nothing()).await {
+        if let Err(refusal) =
+            self.record(CaptureKind::WebSocketClose, websocket, &[], nothing(), Ask::Nobody).await
+        {
             self.state.metrics.count(refusal.outcome());
         }
         if let Some(frame) = farewell.frame {
@@ -155,22 +160,27 @@ impl CaptureSocket {
                 state.metrics.count(Outcome::TooManyMessages);
                 return Farewell::ours(close_code::POLICY, "too many messages");
             }
-            let reply = if settings.echo {
-                ReplyChoice { source: ReplySource::WebSocket, status: 0 }
-            } else {
-                nothing()
-            };
+            let reply = if settings.echo { ReplyChoice::of(ReplySource::WebSocket, 0) } else { nothing() };
             let detail =
                 WebSocketDetail { connection: self.connection, close_code: None, close_reason: None };
-            if let Err(refusal) = self.record(kind, detail, &payload, reply).await {
-                state.metrics.count(refusal.outcome());
-                return match refusal {
-                    Refusal::RateLimited => Farewell::ours(close_code::POLICY, "too many messages a second"),
-                    _ => Farewell::ours(close_code::TRY_AGAIN, "the message could not be kept"),
-                };
-            }
-            if settings.echo {
-                self.send(frames::frame(opcode, &payload)).await;
+            let accepted = match self.record(kind, detail, &payload, reply, Ask::Rules).await {
+                Ok(accepted) => accepted,
+                Err(refusal) => {
+                    state.metrics.count(refusal.outcome());
+                    return match refusal {
+                        Refusal::RateLimited => {
+                            Farewell::ours(close_code::POLICY, "too many messages a second")
+                        }
+                        _ => Farewell::ours(close_code::TRY_AGAIN, "the message could not be kept"),
+                    };
+                }
+            };
+            match said(&accepted, &state) {
+                Said::Nothing if settings.echo => self.send(frames::frame(opcode, &payload)).await,
+                Said::Nothing => {}
+                Said::Echo => self.send(frames::frame(opcode, &payload)).await,
+                Said::Frame(opcode, payload) => self.send(frames::frame(opcode, &payload)).await,
+                Said::Close(code, reason) => return Farewell::ours(code, &reason),
             }
         }
     }
@@ -181,22 +191,24 @@ impl CaptureSocket {
         websocket: WebSocketDetail,
         payload: &[u8],
         reply: ReplyChoice,
-    ) -> Result<(), Refusal> {
+        ask: Ask,
+    ) -> Result<Accepted, Refusal> {
         let state = &self.state;
-        if kind != CaptureKind::WebSocketClose {
-            state.intake.admit(&self.template.endpoint, self.template.client).await?;
-        }
         let received_us = state.clock.now_us();
-        let head = RequestHead {
+        let head = Capture {
             id: id_at(received_us),
             received_us,
             kind,
             websocket: Some(websocket),
             ..self.template.clone()
         };
-        let mut reception = Reception::begin(state.intake.clone(), head, Some(payload.len() as u64))?;
+        if kind != CaptureKind::WebSocketClose {
+            state.intake.admit(&head).await?;
+        }
+        let announced = Some(payload.len() as u64);
+        let mut reception = Reception::begin(state.intake.clone(), head, announced).await?;
         let ending = reception.push(payload).await?.unwrap_or(Ending::Complete);
-        reception.finish(ending, reply).await.map(drop)
+        reception.finish(ending, reply, ask).await
     }
 
     /// A peer that is gone is nobody to send to; the task learns of it when it receives.
@@ -208,5 +220,36 @@ impl CaptureSocket {
 }
 
 fn nothing() -> ReplyChoice {
-    ReplyChoice { source: ReplySource::Nothing, status: 0 }
+    ReplyChoice::of(ReplySource::Nothing, 0)
+}
+
+/// What a rule answers to a message.
+enum Said {
+    Nothing,
+    Echo,
+    Frame(OpCode, Bytes),
+    Close(u16, String),
+}
+
+fn said(accepted: &Accepted, state: &State) -> Said {
+    let Chosen::Rule(decision) = &accepted.chosen else { return Said::Nothing };
+    match &decision.reply().message {
+        None => Said::Nothing,
+        Some(MessageReply::Echo) => Said::Echo,
+        Some(MessageReply::Binary(bytes)) => Said::Frame(OpCode::Binary, bytes.clone()),
+        Some(MessageReply::Close { code, reason }) => Said::Close(*code, reason.clone()),
+        Some(MessageReply::Text(template)) => {
+            let told =
+                Told { rule: Some(&decision.rule.name), hit: decision.hit, now_us: state.clock.now_us() };
+            let seen = Seen::new(&accepted.capture, &accepted.body);
+            match render_message(template, &seen, told, &state.render_limits) {
+                Ok(text) => Said::Frame(OpCode::Text, text),
+                Err(failure) => {
+                    state.metrics.template_failures.inc();
+                    tracing::debug!(%failure, "a message's reply failed");
+                    Said::Close(close_code::INTERNAL, "the reply's template failed".to_owned())
+                }
+            }
+        }
+    }
 }

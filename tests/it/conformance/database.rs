@@ -177,7 +177,7 @@ fn plain_capture(endpoint: &str, received_us: i64) -> Capture {
         client: [127, 0, 0, 1].into(),
         body: Body { bytes: body.len() as u64, content: BodyContent::Inline(body), ..Body::default() },
         websocket: None,
-        reply: ReplyChoice { source: ReplySource::Default, status: 200 },
+        reply: ReplyChoice::of(ReplySource::Default, 200),
     }
 }
 
@@ -195,14 +195,14 @@ fn code(text: &str) -> EndpointCode {
 
 async fn append(database: &dyn Database, captures: &[Arc<Capture>]) -> Result<Appended, DatabaseError> {
     let config_seq = storage::journal::head(database).await?.config_seq;
-    database.append(&JournalBatch { captures, config_seq }).await
+    database.append(&JournalBatch { captures, config_seq, states: None }).await
 }
 
 /// Appends, and returns the first one's place.
 async fn appended(database: &dyn Database, captures: &[Arc<Capture>]) -> TestResult<i64> {
     match append(database, captures).await? {
         Appended::At { base } => Ok(base + 1),
-        Appended::ConfigurationMoved => Err("nobody has changed the configuration".into()),
+        Appended::Moved => Err("nobody has changed the configuration".into()),
     }
 }
 

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use creel::model::limits::PREVIEW_BYTES;
-use creel::model::{Entry, EntryKind, WebSocketDetail};
-use creel::storage::endpoints::Wanted;
+use creel::model::{ConfigurationKind, Entry, EntryKind, WebSocketDetail};
 use futures_util::future::{join_all, try_join_all};
 
 use super::*;
@@ -168,25 +167,47 @@ pub async fn a_batch_is_there_once_however_often_it_is_sent(site: &Site) -> Test
     Ok(())
 }
 
-async fn change(
+/// What is to become of an endpoint's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    Declared,
+    Withdrawn,
+}
+
+/// Declares or withdraws an endpoint. None where it is so, or becomes so by somebody else.
+pub async fn change(
     database: &dyn Database,
     endpoint: &str,
     wanted: Wanted,
 ) -> Result<Option<Entry>, DatabaseError> {
-    storage::endpoints::change(database, &code(endpoint), wanted, id_at(NOON_US), NOON_US).await
+    let kind = ConfigurationKind::Endpoint;
+    let found = storage::configuration::find(database, kind, endpoint).await?;
+    let is_there = found.as_ref().is_some_and(|item| item.document.is_some());
+    if is_there == (wanted == Wanted::Declared) {
+        return Ok(None);
+    }
+    let wanted = [storage::configuration::Wanted {
+        kind,
+        name: endpoint.to_owned(),
+        document: (wanted == Wanted::Declared).then(|| "{}".to_owned()),
+        seen: found.as_ref().map(storage::configuration::Seen::from),
+    }];
+    let by = Some("a test");
+    let entries = storage::configuration::apply(database, &wanted, by, NOON_US, || id_at(NOON_US)).await?;
+    Ok(entries.and_then(|mut entries| entries.pop()))
 }
 
 pub async fn a_batch_of_another_configuration_writes_nothing(site: &Site) -> TestResult {
     let (database, other) = (site.open(), site.open());
     let captures = some(3);
-    let under = |config_seq| JournalBatch { captures: &captures, config_seq };
+    let under = |config_seq| JournalBatch { captures: &captures, config_seq, states: None };
     for wrong in [-1, 1, i64::MAX] {
-        assert_eq!(database.append(&under(wrong)).await?, Appended::ConfigurationMoved);
+        assert_eq!(database.append(&under(wrong)).await?, Appended::Moved);
     }
     assert_eq!(check_dense(&*database).await?, 0);
     let declared = change(&*other, "a", Wanted::Declared).await?.ok_or("it was not declared before")?;
     assert_eq!(declared.seq, 1);
-    assert_eq!(database.append(&under(0)).await?, Appended::ConfigurationMoved);
+    assert_eq!(database.append(&under(0)).await?, Appended::Moved);
     assert_eq!(database.append(&under(1)).await?, Appended::At { base: 1 });
     assert_eq!(check_dense(&*database).await?, 4);
     Ok(())
@@ -209,9 +230,9 @@ pub async fn no_batch_commits_under_a_configuration_that_has_moved(site: &Site) 
             let (mut committed, mut moved) = (Vec::new(), 0);
             while !done.load(Ordering::SeqCst) {
                 let config_seq = storage::journal::head(&*database).await?.config_seq;
-                match database.append(&JournalBatch { captures: &some(2), config_seq }).await? {
+                match database.append(&JournalBatch { captures: &some(2), config_seq, states: None }).await? {
                     Appended::At { base } => committed.push((config_seq, base)),
-                    Appended::ConfigurationMoved => moved += 1,
+                    Appended::Moved => moved += 1,
                 }
             }
             TestResult::Ok((committed, moved))
@@ -248,8 +269,10 @@ pub async fn an_endpoint_is_declared_once(site: &Site) -> TestResult {
         assert_eq!(tries.iter().flatten().count(), 1, "one of them did it: {tries:?}");
         let head = storage::journal::head(&*database).await?;
         assert_eq!((head.seq, head.config_seq), (round, round), "one entry, one version");
-        let expected = if wanted == Wanted::Declared { vec![code("a")] } else { vec![] };
-        assert_eq!(storage::endpoints::list_codes(&*database, 10).await?, expected);
+        let items = storage::configuration::changed_after(&*database, i64::MIN).await?.items;
+        let item = items.first().ok_or("it is told of, also when it was withdrawn")?;
+        assert_eq!((items.len(), item.document.is_some()), (1, wanted == Wanted::Declared));
+        assert_eq!((item.version, item.changed_seq), (round, round));
         assert_eq!(tries.into_iter().flatten().next(), entries(&*database).await?.pop());
     }
     Ok(())
@@ -355,7 +378,7 @@ fn captures_of_every_sort() -> Vec<Arc<Capture>> {
         (ReplySource::Nothing, 0),
         (ReplySource::Default, 999),
     ] {
-        all.push(Capture { reply: ReplyChoice { source, status }, ..plain() });
+        all.push(Capture { reply: ReplyChoice::of(source, status), ..plain() });
     }
     let ids = all.into_iter().map(|capture| Capture { id: id_at(NOON_US), ..capture });
     ids.map(Arc::new).collect()

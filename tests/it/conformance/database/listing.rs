@@ -183,6 +183,7 @@ pub async fn an_answer_is_kept_once(site: &Site) -> TestResult {
         headers: headers.clone(),
         body: Bytes::from_static(b"\0\xffbody"),
         body_bytes: 1 << 40,
+        failure: None,
         took_us: 1234,
     };
     let empty =

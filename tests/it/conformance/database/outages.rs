@@ -34,7 +34,7 @@ pub fn trials() -> Vec<Trial> {
 async fn check_unavailable(database: &dyn Database) -> TestResult {
     let began = Instant::now();
     let captures = [capture("a", 0)];
-    let batch = JournalBatch { captures: &captures, config_seq: 0 };
+    let batch = JournalBatch { captures: &captures, config_seq: 0, states: None };
     let outcomes = tokio::join!(
         async { database.append(&batch).await.map(drop) },
         async { database.execute(&ONE, &[]).await.map(drop) },
@@ -140,7 +140,7 @@ async fn a_batch_cut_off_anywhere_is_there_once_or_not_at_all() -> TestResult {
         let batch: Vec<_> = (0..5).map(|i| capture("a", i)).collect();
         let before = head_seq(&*direct).await?;
         proxy.cut_after(step * 97);
-        let first = database.append(&JournalBatch { captures: &batch, config_seq: 0 }).await;
+        let first = database.append(&JournalBatch { captures: &batch, config_seq: 0, states: None }).await;
         if let Err(error) = &first {
             assert!(matches!(error, DatabaseError::Unavailable(_)), "{error:?}");
         }
@@ -164,7 +164,8 @@ async fn a_batch_cut_off_anywhere_is_there_once_or_not_at_all() -> TestResult {
     let held = append(&*direct, &batch).await;
     assert!(held.is_ok(), "{held:?}");
     let in_doubt = [capture("a", 0)];
-    let answerless = database.append(&JournalBatch { captures: &in_doubt, config_seq: 0 }).await;
+    let answerless =
+        database.append(&JournalBatch { captures: &in_doubt, config_seq: 0, states: None }).await;
     assert!(matches!(answerless, Err(DatabaseError::Unavailable(_))), "{answerless:?}");
     proxy.resume();
     proxy.cut();

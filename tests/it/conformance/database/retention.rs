@@ -112,6 +112,7 @@ pub async fn what_lies_under_a_floor_is_purged_in_steps(site: &Site) -> TestResu
             headers: capture.headers.clone(),
             body: Bytes::new(),
             body_bytes: 0,
+            failure: None,
             took_us: 0,
         };
         storage::answers::record(&*database, &[answer]).await?;

@@ -66,6 +66,7 @@ pub async fn a_removal_is_an_entry_and_takes_the_capture_away(site: &Site) -> Te
         headers: gone.headers.clone(),
         body: Bytes::new(),
         body_bytes: 0,
+        failure: None,
         took_us: 1,
     };
     storage::answers::record(&*database, &[answer]).await?;
@@ -300,8 +301,7 @@ pub async fn endpoints_are_listed_by_page(site: &Site) -> TestResult {
             appended(&*database, &[capture(endpoint, i), capture(endpoint, i)]).await?;
         }
         if i % 5 == 0 || i % 2 == 1 {
-            let wanted = storage::endpoints::Wanted::Declared;
-            storage::endpoints::change(&*database, &code(endpoint), wanted, id_at(NOON_US), NOON_US).await?;
+            super::journal::change(&*database, endpoint, super::journal::Wanted::Declared).await?;
         }
     }
     fold(&*database).await?;

@@ -1,0 +1,35 @@
+-- Endpoints and rules, as their documents (JSON). A removed one stays for a while, without its document, so
+-- that nodes that read what has changed learn of it. `etag` names one state of it and never comes again;
+-- `changed_seq` is the place of the journal's entry that tells of the change.
+CREATE TABLE configuration (
+    kind TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    document TEXT COLLATE "C",
+    version BIGINT NOT NULL,
+    etag TEXT COLLATE "C" NOT NULL,
+    created_seq BIGINT NOT NULL,
+    created_us BIGINT NOT NULL,
+    changed_seq BIGINT NOT NULL,
+    changed_us BIGINT NOT NULL,
+    PRIMARY KEY (kind, name)
+);
+CREATE INDEX configuration_changed ON configuration (changed_seq, kind, name);
+
+INSERT INTO configuration (kind, name, document, version, etag, created_seq, created_us, changed_seq, changed_us)
+SELECT 'endpoint', code, '{}', 1, '1', 0, created_us, -ROW_NUMBER() OVER (ORDER BY code), created_us FROM endpoints;
+DROP TABLE endpoints;
+
+-- Removed configuration up to here is forgotten: who has read less has to read everything.
+INSERT INTO marks (name, seq) VALUES ('configuration_forgotten', 0);
+
+-- Where sequences and scenarios stand. `state_seq` is the place of the entry that has changed any last.
+ALTER TABLE journal_head ADD COLUMN state_seq BIGINT NOT NULL DEFAULT 0;
+CREATE TABLE states (
+    name TEXT COLLATE "C" PRIMARY KEY,
+    value TEXT COLLATE "C" NOT NULL,
+    changed_seq BIGINT NOT NULL
+);
+CREATE INDEX states_changed ON states (changed_seq);
+
+-- What went wrong with an answer.
+ALTER TABLE answers ADD COLUMN failure TEXT COLLATE "C";

@@ -1,0 +1,131 @@
+//! How a capture is answered once it is durable: by a rule, by its endpoint, or with the small document.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use bytes::Bytes;
+use futures_util::stream;
+use rand::Rng as _;
+
+use super::capture::problem_answer;
+use super::problem::{Kind, Problem};
+use super::reply::{MediaType, document};
+use super::state::State;
+use super::wire::Wire;
+use crate::intake::{Accepted, Chosen};
+use crate::rules::render::{Rendered, Told, render};
+use crate::rules::reply::{Delay, Dribble};
+use crate::rules::{Fault, Reply, Seen};
+
+/// An answer before its headers are complete.
+pub struct Answer {
+    pub response: HttpResponseBuilder,
+    pub body: Bytes,
+    /// How the body is sent, where not at once.
+    pub dribble: Option<Dribble>,
+    /// What went wrong on the way.
+    pub failure: Option<String>,
+}
+
+impl Answer {
+    pub fn plain(response: HttpResponseBuilder, body: Bytes) -> Self {
+        Self { response, body, dribble: None, failure: None }
+    }
+}
+
+/// Renders what was chosen, waits as long as it says, and fails as it says.
+pub async fn answer(accepted: &Accepted, request: &HttpRequest, state: &State) -> Answer {
+    let (reply, told) = match &accepted.chosen {
+        Chosen::Rule(decision) => (Some(decision.reply()), (Some(&*decision.rule.name), decision.hit)),
+        Chosen::Endpoint(endpoint) => (endpoint.reply.as_ref(), (None, None)),
+        Chosen::Fallback => (None, (None, None)),
+    };
+    let Some(reply) = reply else { return small_document(accepted, request) };
+    let told = Told { rule: told.0, hit: told.1, now_us: state.clock.now_us() };
+    let seen = Seen::new(&accepted.capture, &accepted.body);
+    let rendered = render(reply, &seen, told, &state.render_limits);
+    drop(seen);
+    pause(reply.delay, state).await;
+    if let Some(fault) = reply.fault {
+        return fail(fault, request);
+    }
+    match rendered {
+        Ok(rendered) => finished(reply, rendered),
+        Err(failure) => {
+            state.metrics.template_failures.inc();
+            let answer = problem_answer(Problem::because(Kind::TemplateFailed, &failure));
+            Answer { failure: Some(failure.to_string()), ..answer }
+        }
+    }
+}
+
+fn small_document(accepted: &Accepted, request: &HttpRequest) -> Answer {
+    let capture = &accepted.capture;
+    let media_type = MediaType::preferred(request.headers());
+    let mut response = HttpResponse::Ok();
+    response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(media_type.content_type())));
+    let document = document(media_type, capture.id, &capture.endpoint, &capture.method);
+    Answer::plain(response, document.into())
+}
+
+fn finished(reply: &Reply, rendered: Rendered) -> Answer {
+    let status = StatusCode::from_u16(rendered.status).unwrap_or(StatusCode::OK);
+    let mut response = HttpResponse::build(status);
+    if let Some(content_type) = rendered.content_type {
+        response.insert_header((header::CONTENT_TYPE, content_type));
+    }
+    for (name, value) in rendered.headers {
+        // Both were checked: the name when the rule was saved, the value when it was rendered.
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(&value)) {
+            if name == header::CONTENT_TYPE {
+                response.insert_header((name, value));
+            } else {
+                response.append_header((name, value));
+            }
+        }
+    }
+    Answer { dribble: reply.dribble, ..Answer::plain(response, rendered.body) }
+}
+
+/// Waits without holding anything but this request; a node that stops does not wait.
+async fn pause(delay: Option<Delay>, state: &State) {
+    let Some(delay) = delay else { return };
+    let pause = delay.pick(rand::rng().random());
+    tokio::select! {
+        () = tokio::time::sleep(pause) => {}
+        () = state.shutdown.drained() => {}
+    }
+}
+
+/// Fails on the connection itself. What actix writes afterwards goes nowhere.
+fn fail(fault: Fault, request: &HttpRequest) -> Answer {
+    let failed = match request.conn_data::<Wire>() {
+        Some(wire) => wire.fail(fault),
+        None => Err(std::io::Error::other("the connection cannot be reached")),
+    };
+    if let Err(error) = failed {
+        tracing::debug!(%error, fault = fault.name(), "failed to fail");
+    }
+    let mut response = HttpResponse::InternalServerError();
+    response.force_close();
+    Answer { failure: Some(fault.name().to_owned()), ..Answer::plain(response, Bytes::new()) }
+}
+
+/// The body in chunks over a time.
+pub fn dribbled(mut response: HttpResponseBuilder, body: Bytes, dribble: Dribble) -> HttpResponse {
+    let chunks = usize::try_from(dribble.chunks).unwrap_or(1).clamp(1, body.len().max(1));
+    let pause = dribble.over.checked_div(u32::try_from(chunks).unwrap_or(1)).unwrap_or(Duration::ZERO);
+    let size = body.len().div_ceil(chunks).max(1);
+    let pieces = stream::unfold(body, move |mut rest| async move {
+        if rest.is_empty() {
+            return None;
+        }
+        tokio::time::sleep(pause).await;
+        let piece = rest.split_to(size.min(rest.len()));
+        Some((Ok::<_, Infallible>(piece), rest))
+    });
+    response.streaming(pieces)
+}

@@ -1,0 +1,218 @@
+//! Changing configuration: what a request wants is held against what is there, and made so in one commit,
+//! again where somebody else was quicker.
+
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use serde_json::{Map, Value};
+
+use crate::http::capture::id_at;
+use crate::http::problem::{Kind, Problem};
+use crate::http::state::State;
+use crate::model::ConfigurationKind;
+use crate::model::time::rfc3339;
+use crate::storage;
+use crate::storage::configuration::{Item, Seen, Wanted};
+
+/// Times that a change is tried again because another came between.
+const TRIES: u32 = 50;
+
+/// What was done to one item.
+pub enum Done {
+    Created(Item),
+    Changed(Item),
+    /// It was so already.
+    Same(Item),
+    Removed,
+    /// It was not there.
+    Absent,
+}
+
+/// What a request asks of the state that it changes (RFC 9110, section 13.1).
+#[derive(Debug, Clone, Default)]
+pub struct Precondition {
+    if_match: Option<String>,
+    if_none_match: Option<String>,
+}
+
+impl Precondition {
+    pub fn of(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Self { if_match: text(header::IF_MATCH), if_none_match: text(header::IF_NONE_MATCH) }
+    }
+
+    /// That there is nothing yet.
+    pub fn absent() -> Self {
+        Self { if_match: None, if_none_match: Some("*".to_owned()) }
+    }
+
+    fn check(&self, item: Option<&Item>) -> Result<(), Problem> {
+        let tag = item.map(|item| format!("\"{}\"", item.etag));
+        let named = |list: &str| {
+            list.split(',')
+                .map(str::trim)
+                .any(|one| Some(one) == tag.as_deref() || (one == "*" && tag.is_some()))
+        };
+        if self.if_match.as_deref().is_some_and(|list| !named(list)) {
+            let why = tag.map_or("it is not there".to_owned(), |tag| format!("it is {tag} now"));
+            return Err(Problem::because(Kind::PreconditionFailed, why));
+        }
+        if self.if_none_match.as_deref().is_some_and(named) {
+            return Err(Problem::because(Kind::PreconditionFailed, "it is there already"));
+        }
+        Ok(())
+    }
+}
+
+/// Makes an item have a document, or be gone.
+pub async fn change(
+    state: &State,
+    kind: ConfigurationKind,
+    name: &str,
+    document: Option<&str>,
+    precondition: &Precondition,
+    by: Option<&str>,
+) -> Result<Done, Problem> {
+    let database = state.database.as_ref();
+    for _ in 0..TRIES {
+        let found = storage::configuration::find(database, kind, name).await?;
+        let there = found.as_ref().filter(|item| item.document.is_some());
+        precondition.check(there)?;
+        match (there, document) {
+            (None, None) => return Ok(Done::Absent),
+            (Some(item), Some(document)) if item.document.as_deref() == Some(document) => {
+                return Ok(Done::Same(item.clone()));
+            }
+            (None, Some(_)) => has_room(state, kind).await?,
+            _ => {}
+        }
+        let wanted = [Wanted {
+            kind,
+            name: name.to_owned(),
+            document: document.map(str::to_owned),
+            seen: found.as_ref().map(Seen::from),
+        }];
+        if apply(state, &wanted, by).await?.is_none() {
+            continue;
+        }
+        if document.is_none() {
+            return Ok(Done::Removed);
+        }
+        let Some(item) = storage::configuration::find(database, kind, name).await? else { continue };
+        return Ok(if there.is_some() { Done::Changed(item) } else { Done::Created(item) });
+    }
+    Err(Problem::because(Kind::Overloaded, "too many others change this").retry_after(1))
+}
+
+/// Makes changes, all or none, and tells of them. None where something is not as it was seen.
+pub async fn apply(state: &State, wanted: &[Wanted], by: Option<&str>) -> Result<Option<()>, Problem> {
+    let now_us = state.clock.now_us();
+    let applied =
+        storage::configuration::apply(state.database.as_ref(), wanted, by, now_us, || id_at(now_us)).await?;
+    Ok(applied.map(|entries| entries.into_iter().for_each(|entry| state.announce(entry))))
+}
+
+async fn has_room(state: &State, kind: ConfigurationKind) -> Result<(), Problem> {
+    let most = most(state, kind);
+    if storage::configuration::count(state.database.as_ref(), kind).await? >= most {
+        return Err(Problem::because(Kind::StorageFull, format!("there are {most}, and may be no more")));
+    }
+    Ok(())
+}
+
+/// How many there may be.
+pub fn most(state: &State, kind: ConfigurationKind) -> u64 {
+    match kind {
+        ConfigurationKind::Endpoint => state.settings.rules.endpoints_max,
+        _ => state.settings.rules.rules_max,
+    }
+}
+
+/// The body of a request to the API, within the limit of documents.
+pub async fn read_document(payload: &mut web::Payload, bytes_max: usize) -> Result<Bytes, Problem> {
+    let mut body = BytesMut::new();
+    while let Some(piece) = payload.next().await {
+        let piece = piece.map_err(|error| Problem::because(Kind::BadRequest, error))?;
+        if body.len() + piece.len() > bytes_max {
+            let why = format!("a document has at most {bytes_max} bytes");
+            return Err(Problem::because(Kind::BodyTooLarge, why));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.freeze())
+}
+
+/// The body as JSON; an empty one is an empty object where that is allowed.
+pub async fn read_json(
+    payload: &mut web::Payload,
+    bytes_max: usize,
+    may_be_empty: bool,
+) -> Result<Value, Problem> {
+    let body = read_document(payload, bytes_max).await?;
+    if body.is_empty() && may_be_empty {
+        return Ok(Value::Object(Map::new()));
+    }
+    json(&body)
+}
+
+/// A body as JSON without NUL.
+pub fn json(body: &[u8]) -> Result<Value, Problem> {
+    let value: Value = serde_json::from_slice(body)
+        .map_err(|error| Problem::because(Kind::BadRequest, format!("this is no JSON: {error}")))?;
+    if has_nul(&value) {
+        return Err(Problem::because(Kind::BadRequest, "there is a NUL in a text"));
+    }
+    Ok(value)
+}
+
+/// Postgres has no text with NUL.
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        _ => false,
+    }
+}
+
+/// An item as the API shows it: its document, and what is known of it.
+pub fn shown(item: &Item, name_key: &'static str) -> Value {
+    let document = item.document.as_deref().unwrap_or("{}");
+    let mut members: Map<String, Value> = serde_json::from_str(document).unwrap_or_default();
+    members.insert(name_key.to_owned(), item.name.clone().into());
+    members.insert("version".to_owned(), item.version.into());
+    members.insert("etag".to_owned(), format!("\"{}\"", item.etag).into());
+    members.insert("created".to_owned(), rfc3339(item.created_us).into());
+    members.insert("changed".to_owned(), rfc3339(item.changed_us).into());
+    Value::Object(members)
+}
+
+/// Takes the members away that [`shown`] adds, so that what was read can be written back.
+pub fn without_marks(document: &mut Value, name_key: &str) {
+    if let Some(members) = document.as_object_mut() {
+        for name in [name_key, "version", "etag", "created", "changed"] {
+            members.remove(name);
+        }
+    }
+}
+
+/// The answer to a PUT: 201 where it made something, with the state's `ETag`.
+pub fn answer_to_put(done: Done, shown: impl FnOnce(&Item) -> Value) -> HttpResponse {
+    let (mut response, item) = match done {
+        Done::Created(item) => (HttpResponse::Created(), item),
+        Done::Changed(item) | Done::Same(item) => (HttpResponse::Ok(), item),
+        Done::Removed | Done::Absent => return HttpResponse::NoContent().finish(),
+    };
+    response.insert_header((header::ETAG, format!("\"{}\"", item.etag))).json(shown(&item))
+}
+
+/// The answer to a GET of one item: 304 where the client has this state.
+pub fn answer_to_get(request: &HttpRequest, item: &Item, shown: Value) -> HttpResponse {
+    let tag = format!("\"{}\"", item.etag);
+    let known = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    if known.is_some_and(|list| list.split(',').any(|one| one.trim() == tag)) {
+        return HttpResponse::NotModified().insert_header((header::ETAG, tag)).finish();
+    }
+    HttpResponse::Ok().insert_header((header::ETAG, tag)).json(shown)
+}

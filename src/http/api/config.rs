@@ -1,0 +1,226 @@
+//! Endpoints and rules as one document: export, difference, and applying it whole or not at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Map, Value, json};
+
+use super::changes::{apply, most, read_document, without_marks};
+use super::query::{Query, invalid};
+use crate::http::problem::{Kind, Problem};
+use crate::http::state::State;
+use crate::model::{ConfigurationKind, EndpointCode};
+use crate::rules::{Endpoint, Invalid, Rule, RuleOptions, Stamp};
+use crate::storage;
+use crate::storage::configuration::{Item, Seen, Wanted};
+
+const TRIES: u32 = 20;
+
+/// The kinds with their lists in the document, and what an item is called there.
+const KINDS: [(ConfigurationKind, &str, &str); 2] =
+    [(ConfigurationKind::Endpoint, "endpoints", "code"), (ConfigurationKind::Rule, "rules", "name")];
+
+type Key = (ConfigurationKind, String);
+
+/// All that is configured: `{"endpoints":[...],"rules":[...]}`, as JSON or YAML.
+pub async fn export(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    let query = Query::parse(request.query_string(), &["format"], &[])?;
+    let accepts_yaml = is_yaml(request.headers(), header::ACCEPT);
+    let yaml = match query.one("format") {
+        None => accepts_yaml,
+        Some("json") => false,
+        Some("yaml") => true,
+        Some(_) => return Err(invalid("format", "`json` or `yaml` is expected")),
+    };
+    let mut items: Vec<Item> = read_all(&state).await?.into_values().collect();
+    // In the order in which rules of one priority are tried.
+    items.sort_by_key(|item| item.created_seq);
+    let mut document = Map::new();
+    for (kind, list, name_key) in KINDS {
+        let of_kind = items.iter().filter(|item| item.kind == kind && item.document.is_some());
+        document.insert(list.to_owned(), of_kind.map(|item| written(item, name_key)).collect());
+    }
+    let document = Value::Object(document);
+    if !yaml {
+        return Ok(HttpResponse::Ok().json(document));
+    }
+    let text = serde_saphyr::to_string(&document).map_err(|error| {
+        tracing::error!(%error, "failed to write the configuration as YAML");
+        Problem::new(Kind::Internal)
+    })?;
+    Ok(HttpResponse::Ok().content_type("application/yaml").body(text))
+}
+
+/// Makes everything in the document so, in one commit. With `prune=true` what the document lacks is removed;
+/// with `dry_run=true` nothing is done, and what would be is told.
+pub async fn replace(
+    request: HttpRequest,
+    mut payload: web::Payload,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    let query = Query::parse(request.query_string(), &["dry_run", "prune"], &[])?;
+    let (dry_run, prune) = (query.flag("dry_run")?, query.flag("prune")?);
+    let body = read_document(&mut payload, state.settings.rules.config_bytes_max).await?;
+    let document = if is_yaml(request.headers(), header::CONTENT_TYPE) {
+        serde_saphyr::from_slice(&body)
+            .map_err(|error| Problem::because(Kind::BadRequest, format!("this is no YAML: {error}")))?
+    } else {
+        super::changes::json(&body)?
+    };
+    let options = state.intake.configuration().options();
+    let wished =
+        wishes(&document, options).map_err(|why| Problem::because(Kind::InvalidConfiguration, why))?;
+    for _ in 0..TRIES {
+        let there = read_all(&state).await?;
+        let wanted = difference(&wished, &there, prune);
+        has_room(&state, &there, &wanted)?;
+        if dry_run || apply(&state, &wanted, None).await?.is_some() {
+            return Ok(HttpResponse::Ok().json(told(&wanted, &there, wished.len(), dry_run)));
+        }
+    }
+    Err(Problem::because(Kind::Overloaded, "too many others change the configuration").retry_after(1))
+}
+
+/// What a document wishes for, checked, in its order.
+fn wishes(document: &Value, options: &RuleOptions) -> Result<Vec<(Key, String)>, Invalid> {
+    let members = document.as_object().ok_or_else(|| Invalid::here("an object is expected"))?;
+    if let Some(unknown) = members.keys().find(|name| !KINDS.iter().any(|(_, list, _)| list == name)) {
+        return Err(Invalid::member(unknown, "this is not known here; there are `endpoints` and `rules`"));
+    }
+    let mut wished = Vec::new();
+    let mut names: BTreeSet<Key> = BTreeSet::new();
+    for (kind, list, name_key) in KINDS {
+        let items = match members.get(list) {
+            None | Some(Value::Null) => continue,
+            Some(items) => items.as_array().ok_or_else(|| Invalid::member(list, "a list is expected"))?,
+        };
+        for (place, item) in items.iter().enumerate() {
+            let wish = wish(kind, item, name_key, options).map_err(|why| why.within(place).within(list))?;
+            if !names.insert(wish.0.clone()) {
+                let twice = format!("`{}` stands twice", wish.0.1);
+                return Err(Invalid::member(name_key, twice).within(place).within(list));
+            }
+            wished.push(wish);
+        }
+    }
+    Ok(wished)
+}
+
+fn wish(
+    kind: ConfigurationKind,
+    item: &Value,
+    name_key: &str,
+    options: &RuleOptions,
+) -> Result<(Key, String), Invalid> {
+    let name = item.get(name_key).and_then(Value::as_str);
+    let name = name.ok_or_else(|| Invalid::member(name_key, "this is missing"))?.to_owned();
+    let mut document = item.clone();
+    without_marks(&mut document, name_key);
+    match kind {
+        ConfigurationKind::Endpoint => {
+            EndpointCode::parse(&name).map_err(|error| Invalid::member(name_key, error))?;
+            Endpoint::parse(&document, options)?;
+            document = Endpoint::without_secrets(document);
+        }
+        _ => drop(Rule::parse(&name, &document, Stamp::default(), options)?),
+    }
+    let document = document.to_string();
+    if name.contains('\0') || document.contains("\\u0000") {
+        return Err(Invalid::here("there is a NUL in a text"));
+    }
+    Ok(((kind, name), document))
+}
+
+/// Everything, removed items too.
+async fn read_all(state: &State) -> Result<BTreeMap<Key, Item>, Problem> {
+    let mut all = BTreeMap::new();
+    let mut place = i64::MIN;
+    loop {
+        let page = storage::configuration::changed_after(state.database.as_ref(), place).await?;
+        place = page.items.last().map_or(place, |item| item.changed_seq);
+        all.extend(page.items.into_iter().map(|item| ((item.kind, item.name.clone()), item)));
+        if page.complete {
+            return Ok(all);
+        }
+    }
+}
+
+fn difference(wished: &[(Key, String)], there: &BTreeMap<Key, Item>, prune: bool) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
+    for (key, document) in wished {
+        let item = there.get(key);
+        if item.is_some_and(|item| item.document.as_deref() == Some(document)) {
+            continue;
+        }
+        let (kind, name) = key.clone();
+        wanted.push(Wanted { kind, name, document: Some(document.clone()), seen: item.map(Seen::from) });
+    }
+    if prune {
+        let kept: BTreeSet<&Key> = wished.iter().map(|(key, _)| key).collect();
+        for (key, item) in there.iter().filter(|(key, item)| item.document.is_some() && !kept.contains(key)) {
+            let (kind, name) = key.clone();
+            wanted.push(Wanted { kind, name, document: None, seen: Some(item.into()) });
+        }
+    }
+    wanted
+}
+
+fn has_room(state: &State, there: &BTreeMap<Key, Item>, wanted: &[Wanted]) -> Result<(), Problem> {
+    for (kind, list, _) in KINDS {
+        let mut names: BTreeSet<&str> = there
+            .values()
+            .filter(|item| item.kind == kind && item.document.is_some())
+            .map(|item| item.name.as_str())
+            .collect();
+        for wanted in wanted.iter().filter(|wanted| wanted.kind == kind) {
+            match wanted.document {
+                Some(_) => names.insert(&wanted.name),
+                None => names.remove(wanted.name.as_str()),
+            };
+        }
+        let most = most(state, kind);
+        if names.len() as u64 > most {
+            return Err(Problem::because(Kind::StorageFull, format!("there may be {most} {list}")));
+        }
+    }
+    Ok(())
+}
+
+/// The changes with what was and what is then.
+fn told(wanted: &[Wanted], there: &BTreeMap<Key, Item>, wished: usize, dry_run: bool) -> Value {
+    let document =
+        |text: Option<&str>| text.map(|text| serde_json::from_str::<Value>(text).unwrap_or_default());
+    let changes: Vec<Value> = wanted
+        .iter()
+        .map(|wanted| {
+            let item = there.get(&(wanted.kind, wanted.name.clone()));
+            let before = document(item.and_then(|item| item.document.as_deref()));
+            let mut change =
+                json!({"kind": wanted.kind.name(), "name": wanted.name, "change": wanted.change().name()});
+            if dry_run {
+                change["before"] = before.into();
+                change["after"] = document(wanted.document.as_deref()).into();
+            }
+            change
+        })
+        .collect();
+    let kept = wanted.iter().filter(|wanted| wanted.document.is_some()).count();
+    json!({"dry_run": dry_run, "changes": changes, "unchanged": wished - kept})
+}
+
+/// An item as it stands in the document.
+fn written(item: &Item, name_key: &str) -> Value {
+    let document = item.document.as_deref().unwrap_or("{}");
+    let mut members: Map<String, Value> = serde_json::from_str(document).unwrap_or_default();
+    members.insert(name_key.to_owned(), item.name.clone().into());
+    Value::Object(members)
+}
+
+fn is_yaml(headers: &HeaderMap, name: header::HeaderName) -> bool {
+    let value = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    ["application/yaml", "application/x-yaml", "text/yaml"]
+        .iter()
+        .any(|yaml| essence.eq_ignore_ascii_case(yaml))
+}

@@ -1,0 +1,150 @@
+//! Rules: list, show, save, remove, import, and their states.
+
+use actix_web::http::header::ContentType;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+
+use super::changes::{self, Done, Precondition, answer_to_get, answer_to_put, read_json, shown};
+use super::query::Query;
+use crate::http::capture::id_at;
+use crate::http::problem::{Kind, Problem};
+use crate::http::state::State;
+use crate::model::ConfigurationKind;
+use crate::rules::rule::check_name;
+use crate::rules::states::{SCENARIOS_END, count_of, scenario_key, sequence_key};
+use crate::rules::{Rule, Stamp};
+use crate::storage;
+
+const KIND: ConfigurationKind = ConfigurationKind::Rule;
+
+/// A page of rules by name: `{"rules":[...],"next":"<name>"}`.
+pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    let query = Query::parse(request.query_string(), &["cursor", "limit"], &[])?;
+    let limit = query.limit(state.settings.api.page_default, state.settings.api.page_max)?;
+    let behind = query.one("cursor").unwrap_or_default();
+    let items = storage::configuration::list(state.database.as_ref(), KIND, behind, limit, false).await?;
+    let next = items.last().filter(|_| items.len() == limit as usize).map(|item| item.name.clone());
+    let rules: Vec<Value> = items.iter().map(|item| shown(item, "name")).collect();
+    Ok(HttpResponse::Ok().json(json!({"rules": rules, "next": next})))
+}
+
+/// One rule, with its `ETag`.
+pub async fn show(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    Query::refuse(request.query_string())?;
+    let name = name_of(&request)?;
+    let found = storage::configuration::find(state.database.as_ref(), KIND, &name).await?;
+    match found.filter(|item| item.document.is_some()) {
+        Some(item) => Ok(answer_to_get(&request, &item, shown(&item, "name"))),
+        None => Err(unknown()),
+    }
+}
+
+/// Saves a rule. Idempotent; `If-Match` and `If-None-Match` guard against lost races.
+pub async fn save(
+    request: HttpRequest,
+    mut payload: web::Payload,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    Query::refuse(request.query_string())?;
+    let name = name_of(&request)?;
+    let most = state.settings.rules.document_bytes_max;
+    let mut document = read_json(&mut payload, most, false).await?;
+    changes::without_marks(&mut document, "name");
+    let options = state.intake.configuration().options();
+    Rule::parse(&name, &document, Stamp::default(), options)
+        .map_err(|invalid| Problem::because(Kind::InvalidRule, invalid))?;
+    let precondition = Precondition::of(request.headers());
+    let done = changes::change(&state, KIND, &name, Some(&document.to_string()), &precondition, None).await?;
+    Ok(answer_to_put(done, |item| shown(item, "name")))
+}
+
+/// Removes a rule: 204, or 404 where it is not there.
+pub async fn remove(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    Query::refuse(request.query_string())?;
+    let name = name_of(&request)?;
+    let precondition = Precondition::of(request.headers());
+    match changes::change(&state, KIND, &name, None, &precondition, None).await? {
+        Done::Absent => Err(unknown()),
+        _ => Ok(HttpResponse::NoContent().finish()),
+    }
+}
+
+/// How often a rule with several replies has matched: `{"hits": 2}`.
+pub async fn hits(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    Query::refuse(request.query_string())?;
+    let rule = counting_rule(&request, &state).await?;
+    let found = storage::states::find(state.database.as_ref(), &sequence_key(&rule.name)).await?;
+    let hits = found.and_then(|value| count_of(&value, &rule)).unwrap_or(0);
+    Ok(HttpResponse::Ok().json(json!({"hits": hits})))
+}
+
+/// Begins a rule's sequence anew.
+pub async fn reset_hits(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    Query::refuse(request.query_string())?;
+    let rule = counting_rule(&request, &state).await?;
+    set_state(&state, &sequence_key(&rule.name), &format!("{}:0", rule.stamp.changed_seq)).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn counting_rule(request: &HttpRequest, state: &State) -> Result<std::sync::Arc<Rule>, Problem> {
+    let name = name_of(request)?;
+    let configuration = state.intake.configuration().refresh().await?;
+    let rule = configuration.rules.get(&name).ok_or_else(unknown)?;
+    if rule.counts() {
+        Ok(rule.clone())
+    } else {
+        Err(Problem::because(Kind::NotFound, "it has one reply, and counts nothing"))
+    }
+}
+
+/// Scenarios whose state was set, by name: `{"scenarios":[{"name":...,"state":...}],"next":...}`.
+pub async fn scenarios(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    let query = Query::parse(request.query_string(), &["cursor", "limit"], &[])?;
+    let limit = query.limit(state.settings.api.page_default, state.settings.api.page_max)?;
+    let prefix = scenario_key("");
+    let behind = scenario_key(query.one("cursor").unwrap_or_default());
+    let states = storage::states::list(state.database.as_ref(), &behind, SCENARIOS_END, limit).await?;
+    let bare = |name: &str| name.strip_prefix(&prefix).unwrap_or(name).to_owned();
+    let next = states.last().filter(|_| states.len() == limit as usize).map(|(name, _)| bare(name));
+    let scenarios: Vec<Value> =
+        states.iter().map(|(name, value)| json!({"name": bare(name), "state": value})).collect();
+    Ok(HttpResponse::Ok().json(json!({"scenarios": scenarios, "next": next})))
+}
+
+/// Sets a scenario's state: `{"state": "Started"}`.
+pub async fn set_scenario(
+    request: HttpRequest,
+    mut payload: web::Payload,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    Query::refuse(request.query_string())?;
+    let name = name_of(&request)?;
+    let wanted = read_json(&mut payload, 4_096, false).await?;
+    let value = wanted.get("state").and_then(Value::as_str);
+    let value = value.ok_or_else(|| Problem::because(Kind::BadRequest, "/state: text is expected"))?;
+    check_name(value).map_err(|invalid| Problem::because(Kind::BadRequest, invalid.within("state")))?;
+    set_state(&state, &scenario_key(&name), value).await?;
+    Ok(HttpResponse::Ok().content_type(ContentType::json()).json(json!({"name": name, "state": value})))
+}
+
+async fn set_state(state: &State, name: &str, value: &str) -> Result<(), Problem> {
+    let now_us = state.clock.now_us();
+    let entry =
+        storage::states::set(state.database.as_ref(), name, value, None, id_at(now_us), now_us).await?;
+    state.announce(entry);
+    Ok(())
+}
+
+/// The name in `/api/rules/{name}`, percent-decoded.
+fn name_of(request: &HttpRequest) -> Result<String, Problem> {
+    let segment = request.uri().path().split('/').nth(3).unwrap_or_default();
+    let name = percent_encoding::percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|_| Problem::because(Kind::InvalidRule, "a name is UTF-8"))?;
+    check_name(&name).map_err(|invalid| Problem::because(Kind::InvalidRule, invalid))?;
+    Ok(name.into_owned())
+}
+
+fn unknown() -> Problem {
+    Problem::new(Kind::UnknownRule)
+}

@@ -1,0 +1,145 @@
+//! What a capture is judged by: whether it may come in, and which rules may answer it. Both hold for one
+//! version of the configuration, and are asked again where the batch is committed under another.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::accept::Refusal;
+use super::configuration::Snapshot;
+use crate::database::{Database, DatabaseError};
+use crate::model::{BodyContent, Capture, CaptureKind, ReplyChoice};
+use crate::rules::endpoint::Denied;
+use crate::rules::{Decision, Endpoint, Rule, Seen};
+use crate::storage;
+
+/// Who may choose the reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// The rules, and then the endpoint.
+    Rules,
+    /// It is settled.
+    Nobody,
+}
+
+/// A capture's case, as far as it was judged.
+#[derive(Debug, Clone)]
+pub struct Case {
+    ask: Ask,
+    /// The skin's own choice, where nothing else answers.
+    pub fallback: ReplyChoice,
+    /// The body as far as rules see it.
+    pub body: Bytes,
+    /// Whether there is no more of it that they might see.
+    whole: bool,
+    /// The configuration that this was judged under.
+    pub config_seq: i64,
+    /// The rules that may answer, the first that a state allows.
+    pub candidates: Vec<Arc<Rule>>,
+    endpoint: Option<Arc<Endpoint>>,
+}
+
+/// What answers a capture.
+#[derive(Debug, Clone)]
+pub enum Chosen {
+    /// What the skin has chosen by itself.
+    Fallback,
+    Rule(Decision),
+    /// The endpoint's own reply.
+    Endpoint(Arc<Endpoint>),
+}
+
+/// Whether a request may come in under a version of the configuration.
+pub fn admit(snapshot: &Snapshot, capture: &Capture) -> Result<(), Refusal> {
+    // How a socket ended is told, whatever was changed since it was opened.
+    if capture.kind == CaptureKind::WebSocketClose {
+        return Ok(());
+    }
+    if !snapshot.knows(&capture.endpoint) {
+        return Err(Refusal::UnknownEndpoint);
+    }
+    let Some(endpoint) = snapshot.endpoint(&capture.endpoint) else { return Ok(()) };
+    // What an open WebSocket brings was admitted with its handshake, which alone says the secret.
+    let is_request = matches!(capture.kind, CaptureKind::Http | CaptureKind::WebSocketOpen);
+    match endpoint.admit(&Seen::new(capture, &[])) {
+        Err(Denied::Source) => Err(Refusal::SourceDenied),
+        Err(Denied::NoSecret { basic }) if is_request => Err(Refusal::AccessDenied { basic }),
+        _ => Ok(()),
+    }
+}
+
+impl Case {
+    pub fn judge(snapshot: &Snapshot, capture: &Capture, ask: Ask, body: Bytes, whole: bool) -> Self {
+        let mut case = Self {
+            ask,
+            fallback: capture.reply.clone(),
+            body,
+            whole,
+            config_seq: snapshot.config_seq,
+            candidates: Vec::new(),
+            endpoint: None,
+        };
+        case.ask(snapshot, capture);
+        case
+    }
+
+    /// Judges again, under a newer configuration. A body of which the rules saw too little is read.
+    pub async fn judge_again(
+        &mut self,
+        snapshot: &Snapshot,
+        capture: &Capture,
+        database: &dyn Database,
+        body_bytes_max: usize,
+    ) -> Result<(), DatabaseError> {
+        if self.ask == Ask::Rules && !self.whole && snapshot.looks_into_bodies(&capture.endpoint) {
+            self.body = read_body(database, capture, body_bytes_max).await?;
+            self.whole = true;
+        }
+        self.config_seq = snapshot.config_seq;
+        self.ask(snapshot, capture);
+        Ok(())
+    }
+
+    fn ask(&mut self, snapshot: &Snapshot, capture: &Capture) {
+        if self.ask == Ask::Nobody {
+            return;
+        }
+        self.candidates = snapshot.rules.candidates(&Seen::new(capture, &self.body));
+        let endpoint = snapshot.endpoint(&capture.endpoint);
+        self.endpoint = endpoint.filter(|endpoint| endpoint.reply.is_some()).cloned();
+    }
+
+    /// Whether a state decides, or is changed.
+    pub fn is_stateful(&self) -> bool {
+        self.candidates.iter().any(|rule| rule.is_stateful())
+    }
+
+    /// What answers, when the states have had their say.
+    pub fn chosen(&self, decision: Option<Decision>, capture: &Capture) -> Chosen {
+        match (decision, &self.endpoint) {
+            (Some(decision), _) => Chosen::Rule(decision),
+            (None, Some(endpoint)) if capture.kind == CaptureKind::Http => Chosen::Endpoint(endpoint.clone()),
+            (None, _) => Chosen::Fallback,
+        }
+    }
+}
+
+/// A kept body's beginning, at most so many bytes.
+pub async fn read_body(
+    database: &dyn Database,
+    capture: &Capture,
+    bytes_max: usize,
+) -> Result<Bytes, DatabaseError> {
+    if let BodyContent::Inline(body) = &capture.body.content {
+        return Ok(body.clone());
+    }
+    let mut body = BytesMut::new();
+    for part in 0.. {
+        match storage::bodies::find_part(database, capture.id, part).await? {
+            Some(content) if body.len() < bytes_max => body.extend_from_slice(&content),
+            _ => break,
+        }
+    }
+    body.truncate(bytes_max);
+    Ok(body.freeze())
+}

@@ -1,0 +1,217 @@
+//! Match expressions: a tree of `all`, `any`, `not` and leaves, each leaf a look at one part of a request.
+
+use serde_json::{Value, json};
+
+use super::invalid::Invalid;
+use super::object::{Object, list};
+use super::operator::{self, Operator};
+use super::place::{Found, Place};
+use super::seen::Seen;
+
+/// Levels of a tree, and its nodes in all.
+const DEPTH_MAX: usize = 32;
+const NODES_MAX: usize = 1_000;
+
+/// How much of a value an explanation shows, in characters, and how many of them.
+const SHOWN_CHARS: usize = 200;
+const SHOWN_VALUES: usize = 5;
+
+/// A compiled expression.
+#[derive(Debug)]
+pub struct Expression(Node);
+
+#[derive(Debug)]
+enum Node {
+    All(Vec<Node>),
+    Any(Vec<Node>),
+    Not(Box<Node>),
+    Leaf(Box<Leaf>),
+}
+
+#[derive(Debug)]
+struct Leaf {
+    place: Place,
+    operator: Operator,
+    inverted: bool,
+    /// Looked at where nothing is found.
+    default: Option<String>,
+    /// As it was written, for explanations.
+    written: Value,
+}
+
+impl Expression {
+    /// Reads a tree; the pattern size is in bytes of its compiled form.
+    ///
+    /// # Errors
+    /// With the first mistake and its place.
+    pub fn parse(value: &Value, pattern_bytes_max: usize) -> Result<Self, Invalid> {
+        let mut left = NODES_MAX;
+        node(value, pattern_bytes_max, DEPTH_MAX, &mut left).map(Self)
+    }
+
+    /// What every request matches.
+    pub fn all() -> Self {
+        Self(Node::All(Vec::new()))
+    }
+
+    pub fn matches(&self, seen: &Seen<'_>) -> bool {
+        self.0.holds(seen)
+    }
+
+    /// Whether any leaf looks into the body.
+    pub fn looks_into_body(&self) -> bool {
+        self.0.any_leaf(&|leaf| leaf.place.is_in_body())
+    }
+
+    /// The methods without which nothing matches, where the tree says so at its top.
+    pub fn methods(&self) -> Option<Vec<String>> {
+        self.0.methods()
+    }
+
+    /// The tree with every verdict, and what each leaf saw.
+    pub fn explain(&self, seen: &Seen<'_>) -> Explained {
+        self.0.explain(seen)
+    }
+}
+
+/// A tree's verdict as JSON, and how near it came.
+pub struct Explained {
+    pub holds: bool,
+    /// Leaves that hold, of all; what is under a `not` counts when it does not.
+    pub held: usize,
+    pub leaves: usize,
+    pub tree: Value,
+}
+
+fn node(value: &Value, pattern_bytes_max: usize, depth: usize, left: &mut usize) -> Result<Node, Invalid> {
+    if depth == 0 {
+        return Err(Invalid::here(format!("the tree has over {DEPTH_MAX} levels")));
+    }
+    *left =
+        left.checked_sub(1).ok_or_else(|| Invalid::here(format!("the tree has over {NODES_MAX} nodes")))?;
+    let mut object = Object::of(value)?;
+    let mut nodes = |value| list(value, NODES_MAX, |item| node(item, pattern_bytes_max, depth - 1, left));
+    let parsed = if object.has("all") {
+        Node::All(object.read("all", &mut nodes)?.unwrap_or_default())
+    } else if object.has("any") {
+        Node::Any(object.read("any", &mut nodes)?.unwrap_or_default())
+    } else if object.has("not") {
+        let inner = object.read("not", |value| node(value, pattern_bytes_max, depth - 1, left))?;
+        Node::Not(Box::new(inner.expect("it is there")))
+    } else if object.has("at") {
+        let place = Place::parse(&mut object)?;
+        let default = object.text("default")?.map(str::to_owned);
+        let parsed = operator::parse(&mut object, pattern_bytes_max)?;
+        Node::Leaf(Box::new(Leaf {
+            place,
+            operator: parsed.operator,
+            inverted: parsed.inverted,
+            default,
+            written: value.clone(),
+        }))
+    } else {
+        return Err(Invalid::here("`all`, `any`, `not` or a leaf with `at` is expected"));
+    };
+    object.end()?;
+    Ok(parsed)
+}
+
+impl Node {
+    fn holds(&self, seen: &Seen<'_>) -> bool {
+        match self {
+            Self::All(nodes) => nodes.iter().all(|node| node.holds(seen)),
+            Self::Any(nodes) => nodes.iter().any(|node| node.holds(seen)),
+            Self::Not(node) => !node.holds(seen),
+            Self::Leaf(leaf) => leaf.holds(seen),
+        }
+    }
+
+    fn any_leaf(&self, wanted: &impl Fn(&Leaf) -> bool) -> bool {
+        match self {
+            Self::All(nodes) | Self::Any(nodes) => nodes.iter().any(|node| node.any_leaf(wanted)),
+            Self::Not(node) => node.any_leaf(wanted),
+            Self::Leaf(leaf) => wanted(leaf),
+        }
+    }
+
+    fn methods(&self) -> Option<Vec<String>> {
+        match self {
+            Self::All(nodes) => nodes.iter().find_map(Self::methods),
+            Self::Leaf(leaf) if matches!(leaf.place, Place::Method) && !leaf.inverted => {
+                leaf.operator.texts()
+            }
+            _ => None,
+        }
+    }
+
+    fn explain(&self, seen: &Seen<'_>) -> Explained {
+        match self {
+            Self::All(nodes) => several("all", nodes, seen, |inner| inner.iter().all(|node| node.holds)),
+            Self::Any(nodes) => several("any", nodes, seen, |inner| inner.iter().any(|node| node.holds)),
+            Self::Not(node) => {
+                let inner = node.explain(seen);
+                Explained {
+                    holds: !inner.holds,
+                    held: inner.leaves - inner.held,
+                    leaves: inner.leaves,
+                    tree: json!({"holds": !inner.holds, "not": inner.tree}),
+                }
+            }
+            Self::Leaf(leaf) => {
+                let holds = leaf.holds(seen);
+                let tree = json!({"holds": holds, "leaf": leaf.written, "saw": leaf.saw(seen)});
+                Explained { holds, held: holds.into(), leaves: 1, tree }
+            }
+        }
+    }
+}
+
+fn several(name: &str, nodes: &[Node], seen: &Seen<'_>, verdict: impl Fn(&[Explained]) -> bool) -> Explained {
+    let inner: Vec<Explained> = nodes.iter().map(|node| node.explain(seen)).collect();
+    let holds = verdict(&inner);
+    let (held, leaves) = (inner.iter().map(|n| n.held).sum(), inner.iter().map(|n| n.leaves).sum());
+    let trees: Vec<Value> = inner.into_iter().map(|node| node.tree).collect();
+    Explained { holds, held, leaves, tree: json!({"holds": holds, name: trees}) }
+}
+
+impl Leaf {
+    fn holds(&self, seen: &Seen<'_>) -> bool {
+        self.look(seen, |found| self.operator.holds(found)) != self.inverted
+    }
+
+    /// Looks at the values, or at the default where there are none.
+    fn look(&self, seen: &Seen<'_>, mut enough: impl FnMut(Found<'_>) -> bool) -> bool {
+        let mut none = true;
+        let found = self.place.any(seen, |found| {
+            none = false;
+            enough(found)
+        });
+        found || (none && self.default.as_deref().is_some_and(|default| enough(Found::Text(default))))
+    }
+
+    fn saw(&self, seen: &Seen<'_>) -> Vec<Value> {
+        let mut values = Vec::new();
+        self.look(seen, |found| {
+            values.push(shown(found));
+            values.len() == SHOWN_VALUES
+        });
+        values
+    }
+}
+
+fn shown(found: Found<'_>) -> Value {
+    let text = match found {
+        Found::Number(number) => return number.into(),
+        Found::Json(value @ (Value::Null | Value::Bool(_) | Value::Number(_))) => return value.clone(),
+        Found::Json(Value::String(text)) => text.clone(),
+        Found::Json(value) => value.to_string(),
+        Found::Text(text) => text.to_owned(),
+        Found::Bytes(bytes) => {
+            String::from_utf8_lossy(&bytes[..bytes.len().min(4 * SHOWN_CHARS)]).into_owned()
+        }
+    };
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}...", &text[..end]).into(),
+        None => text.into(),
+    }
+}

@@ -1,0 +1,306 @@
+//! How a leaf of an expression judges what it has found.
+
+use std::cmp::Ordering;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ipnet::IpNet;
+use regex::bytes::{Regex, RegexBuilder};
+use serde_json::Value;
+
+use super::invalid::Invalid;
+use super::object::{Object, list};
+use super::place::Found;
+use super::subset::is_subset;
+
+/// Values that `in` and `cidr` may name.
+const LIST_MAX: usize = 1_000;
+
+#[derive(Debug)]
+pub enum Operator {
+    /// A search, as in the regex crate: it need not match the whole.
+    Matches(Regex),
+    Equals(Operand),
+    In(Vec<Operand>),
+    Contains(Operand),
+    StartsWith(Operand),
+    EndsWith(Operand),
+    Exists,
+    Compare(Comparison, Operand),
+    Json {
+        value: Value,
+        subset: bool,
+    },
+    Cidr(Vec<IpNet>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// What a value is held against.
+#[derive(Debug)]
+pub struct Operand {
+    value: Value,
+    /// Its octets, in small letters where case does not count.
+    bytes: Vec<u8>,
+    ignore_case: bool,
+}
+
+/// The operators by name, in the order in which mistakes list them.
+pub const NAMES: [&str; 13] = [
+    "matches",
+    "equals",
+    "contains",
+    "starts_with",
+    "ends_with",
+    "in",
+    "exists",
+    "lt",
+    "lte",
+    "gt",
+    "gte",
+    "json_equals",
+    "cidr",
+];
+
+/// An operator, and whether its verdict is turned over (`"exists": false`).
+pub struct Parsed {
+    pub operator: Operator,
+    pub inverted: bool,
+}
+
+/// Reads the one operator of a leaf, and `ignore_case` and `subset` where it has such.
+pub fn parse(leaf: &mut Object<'_>, pattern_bytes_max: usize) -> Result<Parsed, Invalid> {
+    let given: Vec<&'static str> = NAMES.into_iter().filter(|name| leaf.has(name)).collect();
+    let name = match given.as_slice() {
+        [one] => *one,
+        [] => return Err(Invalid::here(format!("an operator is missing; there are {}", NAMES.join(", ")))),
+        [first, second, ..] => {
+            return Err(Invalid::here(format!("`{first}` and `{second}`: a leaf has one operator")));
+        }
+    };
+    let ignore_case = leaf.flag("ignore_case")?.unwrap_or(false);
+    let operand = |leaf: &mut Object<'_>| {
+        leaf.read(name, |value| Operand::parse(value, ignore_case)).map(|o| o.expect("it is there"))
+    };
+    let mut inverted = false;
+    let operator = match name {
+        "matches" => {
+            let compiled = leaf
+                .read(name, |value| pattern(super::object::text(value)?, ignore_case, pattern_bytes_max))?;
+            Operator::Matches(compiled.expect("it is there"))
+        }
+        "equals" => Operator::Equals(operand(leaf)?),
+        "contains" => Operator::Contains(operand(leaf)?),
+        "starts_with" => Operator::StartsWith(operand(leaf)?),
+        "ends_with" => Operator::EndsWith(operand(leaf)?),
+        "in" => {
+            let items =
+                leaf.read(name, |value| list(value, LIST_MAX, |item| Operand::parse(item, ignore_case)))?;
+            Operator::In(items.expect("it is there"))
+        }
+        "exists" => {
+            inverted = !leaf.flag(name)?.expect("it is there");
+            Operator::Exists
+        }
+        "json_equals" => {
+            let value = leaf.take(name).expect("it is there").clone();
+            Operator::Json { value, subset: leaf.flag("subset")?.unwrap_or(false) }
+        }
+        "cidr" => {
+            let ranges = leaf.read(name, |value| match value {
+                Value::String(_) => Ok(vec![network(value)?]),
+                several => list(several, LIST_MAX, network),
+            })?;
+            Operator::Cidr(ranges.expect("it is there"))
+        }
+        "lt" => Operator::Compare(Comparison::Less, operand(leaf)?),
+        "lte" => Operator::Compare(Comparison::LessOrEqual, operand(leaf)?),
+        "gt" => Operator::Compare(Comparison::Greater, operand(leaf)?),
+        _ => Operator::Compare(Comparison::GreaterOrEqual, operand(leaf)?),
+    };
+    Ok(Parsed { operator, inverted })
+}
+
+/// Compiles a pattern within a bound on its size, and says where it is wrong.
+pub fn pattern(text: &str, ignore_case: bool, bytes_max: usize) -> Result<Regex, Invalid> {
+    let mut parser = regex_syntax::ParserBuilder::new().utf8(false).case_insensitive(ignore_case).build();
+    parser.parse(text).map_err(|error| Invalid::here(why_no_pattern(&error)))?;
+    RegexBuilder::new(text)
+        .case_insensitive(ignore_case)
+        .size_limit(bytes_max)
+        .dfa_size_limit(bytes_max.saturating_mul(4))
+        .build()
+        .map_err(|error| match error {
+            regex::Error::CompiledTooBig(_) => {
+                Invalid::here(format!("the pattern takes over {bytes_max} bytes (`rules.pattern_bytes_max`)"))
+            }
+            other => Invalid::here(other),
+        })
+}
+
+fn why_no_pattern(error: &regex_syntax::Error) -> String {
+    let (why, span) = match error {
+        regex_syntax::Error::Parse(error) => (error.kind().to_string(), *error.span()),
+        regex_syntax::Error::Translate(error) => (error.kind().to_string(), *error.span()),
+        other => return other.to_string(),
+    };
+    let start = span.start;
+    let line = if start.line > 1 { format!("line {}, ", start.line) } else { String::new() };
+    format!("the pattern is wrong at {line}character {}: {why}", start.column)
+}
+
+fn network(value: &Value) -> Result<IpNet, Invalid> {
+    let text = super::object::text(value)?;
+    let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
+    address
+        .or_else(|_| text.parse::<IpNet>())
+        .map_err(|_| Invalid::here(format!("`{text}` is no address and no range like 10.0.0.0/8")))
+}
+
+impl Operator {
+    pub fn holds(&self, found: Found<'_>) -> bool {
+        match self {
+            Self::Matches(pattern) => with_bytes(found, |bytes| pattern.is_match(bytes)),
+            Self::Equals(operand) => operand.equals(found),
+            Self::In(operands) => operands.iter().any(|operand| operand.equals(found)),
+            Self::Contains(part) => part.with_folded(found, |bytes| {
+                part.bytes.is_empty() || memchr::memmem::find(bytes, &part.bytes).is_some()
+            }),
+            Self::StartsWith(start) => start.with_folded(found, |bytes| bytes.starts_with(&start.bytes)),
+            Self::EndsWith(end) => end.with_folded(found, |bytes| bytes.ends_with(&end.bytes)),
+            Self::Exists => true,
+            Self::Compare(comparison, operand) => {
+                operand.compare(found).is_some_and(|ordering| comparison.allows(ordering))
+            }
+            Self::Json { value, subset } => match found {
+                Found::Json(found) => json_holds(found, value, *subset),
+                Found::Number(number) => json_holds(&number.into(), value, *subset),
+                Found::Text(text) => serde_json::from_str(text).is_ok_and(|v| json_holds(&v, value, *subset)),
+                Found::Bytes(bytes) => {
+                    serde_json::from_slice(bytes).is_ok_and(|v| json_holds(&v, value, *subset))
+                }
+            },
+            Self::Cidr(ranges) => with_bytes(found, |bytes| {
+                let address = std::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse().ok());
+                address.is_some_and(|address: std::net::IpAddr| {
+                    ranges.iter().any(|range| range.contains(&address))
+                })
+            }),
+        }
+    }
+
+    /// The texts that alone can hold, where there are but few.
+    pub fn texts(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Equals(operand) => Some(vec![operand.text()?]),
+            Self::In(operands) => operands.iter().map(Operand::text).collect(),
+            _ => None,
+        }
+    }
+}
+
+impl Comparison {
+    fn allows(self, ordering: Ordering) -> bool {
+        match self {
+            Self::Less => ordering.is_lt(),
+            Self::LessOrEqual => ordering.is_le(),
+            Self::Greater => ordering.is_gt(),
+            Self::GreaterOrEqual => ordering.is_ge(),
+        }
+    }
+}
+
+fn json_holds(found: &Value, wanted: &Value, subset: bool) -> bool {
+    if subset { is_subset(wanted, found) } else { found == wanted }
+}
+
+impl Operand {
+    /// A text, a number, `true`, `false`, or octets as `{"base64": "..."}`.
+    fn parse(value: &Value, ignore_case: bool) -> Result<Self, Invalid> {
+        let bytes = match value {
+            Value::String(text) if ignore_case => text.to_lowercase().into_bytes(),
+            Value::String(text) => text.clone().into_bytes(),
+            Value::Number(number) => number.to_string().into_bytes(),
+            Value::Bool(flag) => flag.to_string().into_bytes(),
+            Value::Object(_) => {
+                let mut object = Object::of(value)?;
+                let encoded = object.text("base64")?.unwrap_or_default();
+                object.end()?;
+                STANDARD.decode(encoded).map_err(|_| Invalid::member("base64", "this is no base64"))?
+            }
+            _ => {
+                return Err(Invalid::here(
+                    "text, a number, `true`, `false` or {\"base64\":\"...\"} is expected",
+                ));
+            }
+        };
+        Ok(Self { value: value.clone(), bytes, ignore_case })
+    }
+
+    fn text(&self) -> Option<String> {
+        self.value.as_str().filter(|_| !self.ignore_case).map(str::to_owned)
+    }
+
+    /// Numbers are compared as numbers, also where the request holds them as text; the rest octet by octet.
+    fn equals(&self, found: Found<'_>) -> bool {
+        if let (Value::Number(own), Some(number)) = (&self.value, number_of(found)) {
+            return own.as_f64() == Some(number);
+        }
+        match found {
+            Found::Json(Value::Bool(flag)) => self.value == Value::Bool(*flag),
+            _ => self.with_folded(found, |bytes| bytes == self.bytes),
+        }
+    }
+
+    fn compare(&self, found: Found<'_>) -> Option<Ordering> {
+        match &self.value {
+            Value::Number(own) => number_of(found)?.partial_cmp(&own.as_f64()?),
+            _ => {
+                let mut ordering = None;
+                self.with_folded(found, |bytes| {
+                    ordering = Some(bytes.cmp(&self.bytes));
+                    true
+                });
+                ordering
+            }
+        }
+    }
+
+    fn with_folded(&self, found: Found<'_>, judge: impl FnOnce(&[u8]) -> bool) -> bool {
+        if !self.ignore_case {
+            return with_bytes(found, judge);
+        }
+        with_bytes(found, |bytes| match std::str::from_utf8(bytes) {
+            Ok(text) => judge(text.to_lowercase().as_bytes()),
+            Err(_) => judge(&bytes.to_ascii_lowercase()),
+        })
+    }
+}
+
+/// The octets of a value: a JSON string's text, other JSON as it is written.
+fn with_bytes(found: Found<'_>, judge: impl FnOnce(&[u8]) -> bool) -> bool {
+    match found {
+        Found::Text(text) => judge(text.as_bytes()),
+        Found::Bytes(bytes) => judge(bytes),
+        Found::Number(number) => judge(number.to_string().as_bytes()),
+        Found::Json(Value::String(text)) => judge(text.as_bytes()),
+        Found::Json(value) => judge(value.to_string().as_bytes()),
+    }
+}
+
+fn number_of(found: Found<'_>) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "sizes and counts are far below 2^53")]
+    match found {
+        Found::Number(number) => Some(number as f64),
+        Found::Json(Value::Number(number)) => number.as_f64(),
+        Found::Text(text) => text.trim().parse().ok(),
+        Found::Json(Value::String(text)) => text.trim().parse().ok(),
+        Found::Bytes(_) | Found::Json(_) => None,
+    }
+}

@@ -1,0 +1,102 @@
+//! Where sequences and scenarios stand. Captures claim them with their own commit
+//! ([`Database::append`]); here they are read, and set by hand.
+
+use uuid::Uuid;
+
+use super::journal::id_value;
+use crate::database::columns::{EntryDetail, detail_text};
+use crate::database::{Database, DatabaseError, Dialect, Sql, Value};
+use crate::model::{Change, ConfigurationChange, ConfigurationKind, Entry, EntryKind};
+
+/// States that were changed behind a place, and the place of the last change. One statement, so that they
+/// fit together.
+pub async fn changed_after(
+    database: &dyn Database,
+    place: i64,
+) -> Result<(i64, Vec<(String, String)>), DatabaseError> {
+    const SQL: Sql = Sql::same(
+        "SELECT h.state_seq, s.name, s.value FROM journal_head h LEFT JOIN states s ON s.changed_seq > $1 \
+         WHERE h.id = 1",
+    );
+    let rows = database.query(&SQL, &[Value::Int(place)]).await?;
+    let first = rows.first().ok_or_else(|| DatabaseError::Schema("the journal has no head".into()))?;
+    let mut states = Vec::with_capacity(rows.len());
+    for row in &rows {
+        if let (Some(name), Some(value)) = (row.text_or_null(1)?, row.text_or_null(2)?) {
+            states.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    Ok((first.int(0)?, states))
+}
+
+/// One state, where it was ever set.
+pub async fn find(database: &dyn Database, name: &str) -> Result<Option<String>, DatabaseError> {
+    const SQL: Sql = Sql::same("SELECT value FROM states WHERE name = $1");
+    let rows = database.query(&SQL, &[Value::Text(name.to_owned())]).await?;
+    rows.first().map(|row| row.text(0).map(str::to_owned)).transpose()
+}
+
+/// States with names between two, by name.
+pub async fn list(
+    database: &dyn Database,
+    behind: &str,
+    before: &str,
+    limit: u32,
+) -> Result<Vec<(String, String)>, DatabaseError> {
+    const SQL: Sql =
+        Sql::same("SELECT name, value FROM states WHERE name > $1 AND name < $2 ORDER BY name LIMIT $3");
+    let values = [Value::Text(behind.to_owned()), Value::Text(before.to_owned()), Value::Int(limit.into())];
+    let rows = database.query(&SQL, &values).await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
+}
+
+/// Sets a state, as an entry of the journal.
+pub async fn set(
+    database: &dyn Database,
+    name: &str,
+    value: &str,
+    by: Option<&str>,
+    id: Uuid,
+    now_us: i64,
+) -> Result<Entry, DatabaseError> {
+    const POSTGRES: Sql = Sql::same(
+        "WITH head AS (UPDATE journal_head SET seq = seq + 1, state_seq = seq + 1 WHERE id = 1 RETURNING seq), \
+              put AS (INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
+                      SELECT head.seq, 30, $1, $2, '', $3 FROM head), \
+              kept AS (INSERT INTO states (name, value, changed_seq) SELECT $4, $5, head.seq FROM head \
+                       ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed_seq = excluded.changed_seq) \
+         SELECT seq FROM head",
+    );
+    const HEAD: Sql =
+        Sql::same("UPDATE journal_head SET seq = seq + 1, state_seq = seq + 1 WHERE id = 1 RETURNING seq");
+    const PUT: Sql = Sql::same(
+        "INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
+         SELECT seq, 30, $1, $2, '', $3 FROM journal_head",
+    );
+    const KEPT: Sql = Sql::same(
+        "INSERT INTO states (name, value, changed_seq) SELECT $1, $2, seq FROM journal_head WHERE true \
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value, changed_seq = excluded.changed_seq",
+    );
+    let change = ConfigurationChange {
+        id,
+        at_us: now_us,
+        kind: ConfigurationKind::State,
+        name: name.to_owned(),
+        change: Change::Changed,
+        by: by.map(str::to_owned),
+    };
+    let detail = detail_text(&EntryDetail::Change {
+        kind: change.kind,
+        name: change.name.clone(),
+        change: change.change,
+        by: change.by.clone(),
+    });
+    let put = vec![id_value(id), Value::Int(now_us), Value::Text(detail)];
+    let state = vec![Value::Text(name.to_owned()), Value::Text(value.to_owned())];
+    let results = match database.dialect() {
+        Dialect::Postgres => database.batch(&[(&POSTGRES, [put, state].concat())]).await?,
+        Dialect::Sqlite => database.batch(&[(&HEAD, vec![]), (&PUT, put), (&KEPT, state)]).await?,
+    };
+    let row = results[0].first().ok_or_else(|| DatabaseError::Schema("the journal has no head".into()))?;
+    Ok(Entry { seq: row.int(0)?, what: EntryKind::Configuration(change) })
+}
