@@ -2,4 +2,7 @@
 
 pub mod captures;
 pub mod endpoints;
+pub mod nodes;
 pub mod query;
+pub mod reports;
+pub mod settings;
