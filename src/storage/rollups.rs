@@ -28,8 +28,8 @@ const SUMS: Sql = Sql {
          SELECT j.received_us / 60000000 * 60000000 AS minute_us, j.endpoint, j.kept_bytes, \
            CASE WHEN j.method IN ('GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH') \
                 THEN j.method ELSE 'other' END AS method, \
-           CAST(COALESCE(json_extract(j.detail, '$.status'), 0) AS INTEGER) AS status, \
-           substr(COALESCE(json_extract(j.detail, '$.rule.name'), ''), 1, 255) AS rule \
+           CAST(COALESCE(j.detail ->> 'status', 0) AS INTEGER) AS status, \
+           substr(COALESCE(j.detail -> 'rule' ->> 'name', ''), 1, 255) AS rule \
          FROM journal j WHERE j.seq > $1 AND j.seq <= $2 AND j.kind < 20) AS caught \
        GROUP BY minute_us, endpoint, method, status, rule",
 };
@@ -87,9 +87,9 @@ pub async fn fold(database: &dyn Database, upto: i64, rows_max: u32) -> Result<(
              WHERE (SELECT seq FROM marks WHERE name = 'folded') = $4"
         ),
         sqlite: add!(
-            "SELECT value ->> '$.at' AS at_us, value ->> '$.endpoint' AS endpoint, value ->> '$.method' AS method, \
-               value ->> '$.status' AS status, value ->> '$.rule' AS rule, value ->> '$.captures' AS captures, \
-               value ->> '$.bytes' AS bytes FROM json_each($1) \
+            "SELECT value ->> 'at' AS at_us, value ->> 'endpoint' AS endpoint, value ->> 'method' AS method, \
+               value ->> 'status' AS status, value ->> 'rule' AS rule, value ->> 'captures' AS captures, \
+               value ->> 'bytes' AS bytes FROM json_each($1) \
              WHERE (SELECT seq FROM marks WHERE name = 'folded') = $4"
         ),
     };
