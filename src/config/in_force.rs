@@ -47,9 +47,9 @@ fn shown(value: &Value) -> Value {
         Value::Null => Value::String(String::new()),
         Value::String(text) => Value::String(without_password(text)),
         Value::Array(items) => Value::Array(items.iter().map(shown).collect()),
-        Value::Object(members) => {
-            Value::Object(members.iter().map(|(name, value)| (name.clone(), shown(value))).collect::<Map<_, _>>())
-        }
+        Value::Object(members) => Value::Object(
+            members.iter().map(|(name, value)| (name.clone(), shown(value))).collect::<Map<_, _>>(),
+        ),
         other => other.clone(),
     }
 }
@@ -57,7 +57,6 @@ fn shown(value: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::super::{Source, load};
-    use super::*;
 
     #[test]
     fn every_setting_is_shown_as_it_is_in_force() {

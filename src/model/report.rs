@@ -104,7 +104,12 @@ mod tests {
 
     #[test]
     fn an_instant_lies_between_its_spans_ends() {
-        let table = [(0, 0, 0), (1, 0, 60_000_000), (59_999_999, 0, 60_000_000), (60_000_000, 60_000_000, 60_000_000)];
+        let table = [
+            (0, 0, 0),
+            (1, 0, 60_000_000),
+            (59_999_999, 0, 60_000_000),
+            (60_000_000, 60_000_000, 60_000_000),
+        ];
         for (us, begin, end) in table {
             assert_eq!((Span::Minute.begin(us), Span::Minute.end(us)), (begin, end), "{us}");
         }

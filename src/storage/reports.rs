@@ -152,9 +152,5 @@ fn counted(row: &Row) -> Result<Counted, DatabaseError> {
 }
 
 fn busy(row: &Row) -> Result<Busy, DatabaseError> {
-    Ok(Busy {
-        endpoint: row.text_or_null(0)?.map(str::to_owned),
-        captures: row.int(1)?,
-        bytes: row.int(2)?,
-    })
+    Ok(Busy { endpoint: row.text_or_null(0)?.map(str::to_owned), captures: row.int(1)?, bytes: row.int(2)? })
 }

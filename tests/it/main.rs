@@ -21,6 +21,7 @@ mod harness;
 mod hostile;
 mod memory;
 mod operations;
+mod reports;
 mod resuming;
 mod retention;
 mod selftest;
@@ -60,6 +61,7 @@ fn trials() -> Vec<Trial> {
         settings::trials(),
         operations::trials(),
         retention::trials(),
+        reports::trials(),
         hostile::trials(),
         memory::trials(),
         autobahn::trials(),

@@ -67,13 +67,17 @@ pub async fn captures(request: HttpRequest, state: web::Data<State>) -> Result<H
     let query = Query::parse(request.query_string(), &names, &[])?;
     let settings = &state.settings.reports;
     let now_us = state.clock.now_us();
-    let bucket = query.parsed("bucket", |name| Span::parse(name).ok_or("`minute`, `hour` or `day` is expected"))?;
+    let bucket =
+        query.parsed("bucket", |name| Span::parse(name).ok_or("`minute`, `hour` or `day` is expected"))?;
     let bucket = bucket.unwrap_or(Span::Hour);
     let range = range(&query, now_us, |_| bucket)?;
     let finest = finest(settings, now_us, range.asked_us);
     if bucket < finest {
         let finest = finest.name();
-        return Err(invalid("bucket", format!("so far back there are no {}s; ask for `{finest}`", bucket.name())));
+        return Err(invalid(
+            "bucket",
+            format!("so far back there are no {}s; ask for `{finest}`", bucket.name()),
+        ));
     }
     let rows_max = settings.answer_rows_max;
     let report = Report {
@@ -114,7 +118,8 @@ pub async fn endpoints(request: HttpRequest, state: web::Data<State>) -> Result<
     let settings = &state.settings.reports;
     let now_us = state.clock.now_us();
     let range = range(&query, now_us, |at_us| finest(settings, now_us, at_us))?;
-    let order = query.parsed("order", |name| BusiestBy::parse(name).ok_or("`captures` or `bytes` is expected"))?;
+    let order =
+        query.parsed("order", |name| BusiestBy::parse(name).ok_or("`captures` or `bytes` is expected"))?;
     let order = order.unwrap_or(BusiestBy::Captures);
     let top = top(&query, settings.answer_rows_max)?.unwrap_or(TOP.min(settings.answer_rows_max));
     let database = state.database.as_ref();

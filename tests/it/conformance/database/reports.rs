@@ -91,11 +91,8 @@ pub async fn reports_count_what_was_caught_be_it_removed_or_not(site: &Site) -> 
     ];
     assert_eq!(counted(&*database, &minutes).await?, expected);
     let hours = Report { bucket: Span::Hour, ..all(None) };
-    let expected = [
-        row(NOON_US, "", &[0, 1, 2, 3]),
-        row(NOON_US + HOUR_US, "", &[4]),
-        row(NOON_US + DAY_US, "", &[5]),
-    ];
+    let expected =
+        [row(NOON_US, "", &[0, 1, 2, 3]), row(NOON_US + HOUR_US, "", &[4]), row(NOON_US + DAY_US, "", &[5])];
     assert_eq!(counted(&*database, &hours).await?, expected);
     let some = Report { from_us: NOON_US + MINUTE_US, until_us: NOON_US + HOUR_US, ..minutes };
     assert_eq!(counted(&*database, &some).await?, [row(NOON_US + MINUTE_US, "a", &[3])]);
@@ -130,7 +127,10 @@ pub async fn reports_are_the_same_when_minutes_are_merged(site: &Site) -> TestRe
     let hours = counted(&*database, &by_hour).await?;
     assert_eq!(rows(&*database).await?, 400);
 
-    assert!(!storage::rollups::merge(&*database, Span::Minute, i64::MAX, ROWS_MAX).await?, "made from nothing");
+    assert!(
+        !storage::rollups::merge(&*database, Span::Minute, i64::MAX, ROWS_MAX).await?,
+        "made from nothing"
+    );
     merge_all(&*database, Span::Hour, NOON_US + 2 * DAY_US + MINUTE_US, ROWS_MAX).await?;
     let merged = rows(&*database).await?;
     assert!(merged < 400, "{merged}");
@@ -148,8 +148,7 @@ pub async fn reports_are_the_same_when_minutes_are_merged(site: &Site) -> TestRe
     let mut expected = by_day;
     let late = capture("a", 0);
     expected[0].captures += 1;
-    expected[0].bytes +=
-        (late.target.len() + late.headers.as_bytes().len()) as i64 + late.body.bytes as i64;
+    expected[0].bytes += (late.target.len() + late.headers.as_bytes().len()) as i64 + late.body.bytes as i64;
     assert_eq!(counted(&*database, &all(Some(GroupBy::Endpoint))).await?, expected);
     assert_eq!(rows(&*database).await?, expected.len() as i64);
 
@@ -171,16 +170,13 @@ pub async fn what_finds_no_room_is_counted_without_its_endpoint(site: &Site) -> 
     appended(&*database, &many(1, &["x", "y"])).await?;
     fold_all(&*database, 3).await?;
     let by = Report { bucket: Span::Minute, ..all(Some(GroupBy::Endpoint)) };
-    let expected = [
-        group("a", 2),
-        group("b", 3),
-        group("d", 2),
-        (None, 4),
-        group("x", 1),
-        group("y", 1),
-    ];
+    let expected = [group("a", 2), group("b", 3), group("d", 2), (None, 4), group("x", 1), group("y", 1)];
     assert_eq!(groups(&*database, &by).await?, expected, "the largest first, and who is there stays");
-    assert_eq!(groups(&*database, &all(Some(GroupBy::Method))).await?, [group("POST", 13)], "all are counted");
+    assert_eq!(
+        groups(&*database, &all(Some(GroupBy::Method))).await?,
+        [group("POST", 13)],
+        "all are counted"
+    );
     let busy = storage::reports::busiest(&*database, 0, i64::MAX, BusiestBy::Captures, 1).await?;
     assert_eq!((busy[0].endpoint.as_deref(), busy[1].endpoint.as_deref()), (Some("b"), None));
     assert_eq!((busy[0].captures, busy[1].captures), (3, 10));
@@ -228,6 +224,25 @@ pub async fn no_capture_is_too_strange_to_be_counted(site: &Site) -> TestResult 
     let mut expected: Vec<_> = captures.iter().map(|capture| group(capture.endpoint.as_str(), 1)).collect();
     expected.sort();
     assert_eq!(groups(&*database, &by(GroupBy::Endpoint)).await?, expected);
+
+    // As nodes write it that know rules, and as they might one day.
+    const DETAIL: Sql = Sql::same("UPDATE journal SET detail = $2 WHERE seq = $1");
+    let details = [
+        r#"{"status":418,"rule":{"name":"tea \"pot\""}}"#.to_owned(),
+        r#"{"status":418,"rule":null}"#.to_owned(),
+        r#"{"rule":{}}"#.to_owned(),
+        format!(r#"{{"status":418,"rule":{{"name":"{}"}}}}"#, "r".repeat(300)),
+    ];
+    for detail in details {
+        let seq = appended(&*database, &[capture("ruled", DAY_US)]).await?;
+        database.execute(&DETAIL, &[Value::Int(seq), Value::Text(detail)]).await?;
+    }
+    fold_all(&*database, ROWS_MAX).await?;
+    let ruled = Report { from_us: NOON_US + DAY_US, bucket: Span::Minute, ..by(GroupBy::Rule) };
+    let long = "r".repeat(255);
+    assert_eq!(groups(&*database, &ruled).await?, [group("", 2), group(&long, 1), group("tea \"pot\"", 1)]);
+    let ruled = Report { by: Some(GroupBy::Status), ..ruled };
+    assert_eq!(groups(&*database, &ruled).await?, [group("0", 1), group("418", 3)]);
     Ok(())
 }
 
@@ -285,7 +300,8 @@ pub async fn every_capture_is_counted_once_whoever_folds(site: &Site) -> TestRes
 pub async fn nodes_are_there_as_long_as_they_write(site: &Site) -> TestResult {
     const AGE: Sql = Sql::same("UPDATE nodes SET seen_us = seen_us - $2 WHERE id = $1");
     let (database, other) = (site.open(), site.open());
-    let state = |version: &str| NodeState { version: version.to_owned(), subscribers: 3, ..NodeState::default() };
+    let state =
+        |version: &str| NodeState { version: version.to_owned(), subscribers: 3, ..NodeState::default() };
     let (first, second, third) = (id_at(NOON_US), id_at(NOON_US), id_at(NOON_US));
     storage::nodes::record(&*other, second, NOON_US + 1, &state("2")).await?;
     storage::nodes::record(&*database, first, NOON_US, &state("1")).await?;
@@ -308,7 +324,11 @@ pub async fn nodes_are_there_as_long_as_they_write(site: &Site) -> TestResult {
     assert_eq!(listed().await?, ["1a", "3"], "who was not heard of is not shown");
     age(third, 61).await?;
     storage::nodes::record(&*database, first, NOON_US, &state("1b")).await?;
-    assert_eq!(int(&*database, &Sql::same("SELECT count(*) FROM nodes"), &[]).await?, 2, "and then forgotten");
+    assert_eq!(
+        int(&*database, &Sql::same("SELECT count(*) FROM nodes"), &[]).await?,
+        2,
+        "and then forgotten"
+    );
     storage::nodes::record(&*database, second, NOON_US + 1, &state("2b")).await?;
     assert_eq!(listed().await?, ["1b", "2b"], "who comes back is shown again");
     storage::nodes::remove(&*database, first).await?;
