@@ -20,6 +20,7 @@ mod faults;
 mod harness;
 mod hostile;
 mod memory;
+mod nodes;
 mod operations;
 mod reports;
 mod resuming;
@@ -62,6 +63,7 @@ fn trials() -> Vec<Trial> {
         operations::trials(),
         retention::trials(),
         reports::trials(),
+        nodes::trials(),
         hostile::trials(),
         memory::trials(),
         autobahn::trials(),
