@@ -121,11 +121,21 @@ impl Upkeep {
         Ok(())
     }
 
+    /// Totals must go on whatever becomes of reports: retention waits for them.
     async fn fold_upto(&self, upto: i64) -> Result<(), DatabaseError> {
         let database = self.database.as_ref();
-        match &self.options.rollups {
-            Some(rollups) => storage::rollups::fold(database, upto, rollups.rows_per_minute_max).await,
-            None => storage::totals::fold(database, upto).await,
+        let Some(rollups) = &self.options.rollups else { return storage::totals::fold(database, upto).await };
+        match storage::rollups::fold(database, upto, rollups.rows_per_minute_max).await {
+            Ok(()) => Ok(()),
+            Err(error @ DatabaseError::Unavailable(_)) => Err(error),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    upto,
+                    "failed to count for reports; some captures are in none"
+                );
+                storage::totals::fold(database, upto).await
+            }
         }
     }
 

@@ -22,13 +22,15 @@ pub fn trials() -> Vec<Trial> {
         Needs::NOTHING =>
             reports_say_what_was_sent_in_sqlite,
             old_captures_are_reported_by_hour_and_day_in_sqlite,
+            what_cannot_be_counted_holds_nothing_up_in_sqlite,
             codes_that_a_sender_makes_up_are_counted_as_other,
             a_report_that_would_be_too_long_is_refused,
             what_is_asked_of_reports_is_known_or_refused,
             reports_can_be_switched_off;
         Needs::POSTGRES =>
             reports_say_what_was_sent_in_postgres,
-            old_captures_are_reported_by_hour_and_day_in_postgres;
+            old_captures_are_reported_by_hour_and_day_in_postgres,
+            what_cannot_be_counted_holds_nothing_up_in_postgres;
     }
 }
 
@@ -238,6 +240,36 @@ async fn spans(url: &str) -> TestResult<Vec<(i64, i64, i64)>> {
     }
     let rows = open(url)?.query(&ROWS, &[]).await?;
     rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?, row.int(2)?))).collect()
+}
+
+async fn what_cannot_be_counted_holds_nothing_up_in_sqlite() -> TestResult {
+    let path = workplace::new_folder("reports")?.join("creel.db");
+    what_cannot_be_counted_holds_nothing_up(&format!("sqlite://{}", path.display())).await
+}
+
+async fn what_cannot_be_counted_holds_nothing_up_in_postgres() -> TestResult {
+    let database = shared_postgres().await?;
+    what_cannot_be_counted_holds_nothing_up(database.url()).await
+}
+
+/// A row that no version of ours writes: totals, which retention goes by, go on without the report.
+async fn what_cannot_be_counted_holds_nothing_up(url: &str) -> TestResult {
+    const SPOIL: Sql = Sql::same("UPDATE journal SET detail = 'no JSON'");
+    let database = open(url)?;
+    database.migrate(Migrate::Apply).await?;
+    database.append(&JournalBatch { captures: &[old_capture(now_us()?)?], config_seq: 0 }).await?;
+    database.execute(&SPOIL, &[]).await?;
+    database.close().await;
+    drop(database);
+    let node = Node::builder().database(url).start().await?;
+    eventually(LIMIT, "it is in the totals", || async {
+        node.json("/api/endpoints").await.is_ok_and(|page| page["endpoints"][0]["captures"] == 1)
+    })
+    .await;
+    node.post("/r/new", "x").await?;
+    report(&node, "/api/reports/captures", 1).await;
+    assert!(node.log().contains("failed to count for reports"), "{}", node.log());
+    Ok(())
 }
 
 async fn codes_that_a_sender_makes_up_are_counted_as_other() -> TestResult {
