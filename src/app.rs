@@ -19,9 +19,10 @@ use crate::intake::{
     AnswerLog, Budget, Configuration, Intake, IntakeOptions, Journal, JournalOptions, OnCommit,
 };
 use crate::metrics::Metrics;
-use crate::model::Entry;
+use crate::model::{Entry, NodeState};
+use crate::presence::Presence;
 use crate::shutdown::Shutdown;
-use crate::upkeep::{Upkeep, UpkeepOptions};
+use crate::upkeep::{RollupOptions, Upkeep, UpkeepOptions};
 
 /// What is written at the end has so long at least, whatever the listeners took.
 const LAST_WORK: Duration = Duration::from_secs(2);
@@ -47,6 +48,7 @@ pub enum StartError {
 
 /// A running node.
 pub struct Node {
+    id: Uuid,
     listening: Listening,
     state: Arc<State>,
     broker: Arc<dyn Broker>,
@@ -124,7 +126,7 @@ impl Node {
         look_at_ceilings(intake.clone(), settings.capture.kept_bytes_max, &shutdown);
         let upkeep = Upkeep {
             database: database.clone(),
-            options: upkeep_options(&settings.retention),
+            options: upkeep_options(&settings),
             clock: clock.clone(),
             metrics: metrics.clone(),
             node,
@@ -146,7 +148,13 @@ impl Node {
         ));
         let listening = http::start(&options, &state)?;
         state.set_bound(listening.capture);
-        Ok(Self { listening, state, broker, shutdown })
+        shutdown.spawn(presence(node, &state, listening.capture, listening.api).run());
+        Ok(Self { id: node, listening, state, broker, shutdown })
+    }
+
+    /// Made at each start.
+    pub fn id(&self) -> Uuid {
+        self.id
     }
 
     /// The address that captures are taken on.
@@ -273,6 +281,28 @@ fn on_commit(hub: Arc<Hub>, publisher: Arc<Publisher>) -> OnCommit {
     })
 }
 
+/// Tells of the node as long as it runs.
+fn presence(node: Uuid, state: &Arc<State>, listen: SocketAddr, api_listen: SocketAddr) -> Presence {
+    let of = state.clone();
+    let number = |gauge: i64| u64::try_from(gauge).unwrap_or_default();
+    Presence {
+        database: state.database.clone(),
+        node,
+        since_us: state.clock.now_us(),
+        state: Box::new(move || NodeState {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            listen: listen.to_string(),
+            api_listen: api_listen.to_string(),
+            draining: of.shutdown.is_announced(),
+            database_up: of.database_is_up(),
+            broker_up: of.broker_is_up(),
+            subscribers: number(of.metrics.subscribers.get()),
+            capture_sockets: number(of.metrics.capture_sockets.get()),
+        }),
+        shutdown: state.shutdown.clone(),
+    }
+}
+
 fn look_at_ceilings(intake: Arc<Intake>, kept_bytes_max: u64, shutdown: &Shutdown) {
     let stopping = shutdown.clone();
     shutdown.spawn(async move {
@@ -323,13 +353,20 @@ fn intake_options(settings: &Settings) -> IntakeOptions {
     }
 }
 
-fn upkeep_options(retention: &config::Retention) -> UpkeepOptions {
+fn upkeep_options(settings: &Settings) -> UpkeepOptions {
+    let (retention, reports) = (&settings.retention, &settings.reports);
     UpkeepOptions {
         age_s_max: retention.age_s_max,
         captures_per_endpoint_max: retention.captures_per_endpoint_max,
         bytes_max: retention.bytes_max,
         interval: retention.interval(),
         step_captures: retention.step_captures,
+        rollups: reports.enabled.then(|| RollupOptions {
+            rows_per_minute_max: reports.rows_per_minute_max,
+            minutes_age: reports.minutes_age(),
+            hours_age: reports.hours_age(),
+            age: reports.age(),
+        }),
     }
 }
 

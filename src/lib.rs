@@ -8,7 +8,7 @@
 //! | 7 | `cli` |
 //! | 6 | `app` |
 //! | 5 | `http` |
-//! | 4 | `intake`, `feed`, `upkeep` |
+//! | 4 | `intake`, `feed`, `upkeep`, `presence` |
 //! | 3 | `storage` |
 //! | 2 | `database`, `broker`, `config`, `metrics` |
 //! | 1 | `rules` |
@@ -25,6 +25,7 @@ pub mod http;
 pub mod intake;
 pub mod metrics;
 pub mod model;
+pub mod presence;
 pub mod rules;
 pub mod shutdown;
 pub mod storage;

@@ -42,6 +42,10 @@ impl Shutdown {
         self.stopping.is_cancelled()
     }
 
+    pub async fn announced(&self) {
+        self.announced.cancelled().await;
+    }
+
     pub async fn drained(&self) {
         self.draining.cancelled().await;
     }

@@ -107,7 +107,7 @@ async fn serve(settings: Settings) -> ExitCode {
 fn welcome(node: &Node) {
     let settings = node.settings();
     let capture = node.capture_address();
-    tracing::info!(listen = %capture, api = %node.api_address(), "ready");
+    tracing::info!(node = %node.id(), listen = %capture, api = %node.api_address(), "ready");
     if settings.log.format == LogFormat::Json {
         return;
     }

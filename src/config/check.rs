@@ -107,6 +107,8 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         ("database.pool_max", database.pool_max),
         ("api.page_default", settings.api.page_default as usize),
         ("retention.step_captures", settings.retention.step_captures as usize),
+        ("reports.rows_per_minute_max", settings.reports.rows_per_minute_max as usize),
+        ("reports.answer_rows_max", settings.reports.answer_rows_max as usize),
     ] {
         want(value > 0, &format!("{name}: this must be at least 1"));
     }
@@ -154,6 +156,19 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
     want(
         settings.api.page_default <= settings.api.page_max,
         "api.page_default: this must not be over api.page_max",
+    );
+    let reports = &settings.reports;
+    want(
+        reports.minutes_age() >= std::time::Duration::from_secs(3600),
+        "reports.minutes_age_s_max: this must be at least 3600",
+    );
+    want(
+        reports.hours_age() >= reports.minutes_age(),
+        "reports.hours_age_s_max: this must not be under reports.minutes_age_s_max",
+    );
+    want(
+        reports.age().is_zero() || reports.age() >= reports.hours_age(),
+        "reports.age_s_max: this must not be under reports.hours_age_s_max, or 0",
     );
     found
 }

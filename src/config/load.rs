@@ -47,14 +47,19 @@ pub fn load(source: &Source) -> Result<Settings, InvalidSettings> {
     let defaults = leaves(&tree(File::from_str(DEFAULTS, FileFormat::Toml))?);
     let mut mistakes = Vec::new();
     let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+    let mut origins = BTreeMap::new();
     for (key, value) in given(source, &defaults)? {
         match mistake(&key, &value, &defaults) {
             Some(mistake) => mistakes.push(mistake),
-            None => builder = builder.set_override(&key, value).map_err(one)?,
+            None => {
+                origins.insert(key.clone(), value.origin().unwrap_or_default().to_owned());
+                builder = builder.set_override(&key, value).map_err(one)?;
+            }
         }
     }
     // What is wrong stays as by default, so that the rest can be looked at as well.
-    let settings: Settings = builder.build().and_then(Config::try_deserialize).map_err(one)?;
+    let mut settings: Settings = builder.build().and_then(Config::try_deserialize).map_err(one)?;
+    settings.origins = origins;
     mistakes.extend(check::mistakes(&settings));
     if mistakes.is_empty() { Ok(settings) } else { Err(InvalidSettings(mistakes)) }
 }
@@ -126,6 +131,12 @@ fn named_in_environment(variables: &[(String, String)]) -> impl Iterator<Item = 
 fn list(text: &str) -> ValueKind {
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
     ValueKind::Array(items.map(|item| Value::new(None, item)).collect())
+}
+
+/// Every key of the reference.
+pub(super) fn keys() -> Vec<String> {
+    let defaults = tree(File::from_str(DEFAULTS, FileFormat::Toml)).map(|tree| leaves(&tree));
+    defaults.expect("the file that is built in is read at every start").into_keys().collect()
 }
 
 fn leaves(tree: &Map<String, Value>) -> BTreeMap<String, Value> {

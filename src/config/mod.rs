@@ -1,26 +1,30 @@
 //! Settings: every key with its default stands in `config.default.toml`, which is built in.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::rules::RuleOptions;
 use crate::rules::template::{RenderLimits, TemplateOptions};
 
 mod check;
+mod in_force;
 mod load;
 pub mod reference;
+mod secret;
 
+pub use in_force::InForce;
 pub use load::{InvalidSettings, Source, load};
+pub use secret::{Secret, SecretUrl};
 
 /// The reference: every setting with its default and what it is for.
 pub const DEFAULTS: &str = include_str!("../config.default.toml");
 
 /// The settings in force. What each means, its unit and its default stand in [`DEFAULTS`].
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub server: Server,
@@ -35,10 +39,14 @@ pub struct Settings {
     pub cors: Cors,
     pub api: Api,
     pub retention: Retention,
+    pub reports: Reports,
     pub log: Log,
+    /// Where each setting that is not as by default was said, by its key.
+    #[serde(skip)]
+    origins: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Server {
     #[serde(deserialize_with = "load::address")]
@@ -56,7 +64,7 @@ pub struct Server {
     pub trusted_proxies: Vec<IpNet>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Capture {
     pub prefix: String,
@@ -71,7 +79,7 @@ pub struct Capture {
     pub websocket: CaptureWebSocket,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaptureWebSocket {
     pub echo: bool,
@@ -81,7 +89,7 @@ pub struct CaptureWebSocket {
     pub sockets_max: usize,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Journal {
     pub queue_bytes_max: usize,
@@ -94,7 +102,7 @@ pub struct Journal {
     pub retry_after_s: u32,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rules {
     pub rules_max: u64,
@@ -111,7 +119,7 @@ pub struct Rules {
     pub template_steps_max: u64,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Feed {
     pub ring_events_max: usize,
@@ -125,7 +133,7 @@ pub struct Feed {
     pub broker_capture_bytes_max: usize,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stream {
     heartbeat_ms: u64,
@@ -135,54 +143,54 @@ pub struct Stream {
     pub reconnect_ms_max: u64,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
-    pub url: Secret,
+    pub url: SecretUrl,
     pub migrate: Migrate,
     pub pool_max: usize,
     connect_timeout_ms: u64,
     statement_timeout_ms: u64,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
-    pub url: Secret,
+    pub url: SecretUrl,
     pub kind: String,
     pub topic_prefix: String,
     pub ca_file: String,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
     pub mode: AuthMode,
     pub tokens: Vec<Secret>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cors {
     pub capture: CorsRules,
     pub api: CorsRules,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorsRules {
     pub allow_origins: Vec<String>,
     pub max_age_s: u32,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Api {
     pub page_default: u32,
     pub page_max: u32,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
     pub age_s_max: u64,
@@ -192,7 +200,18 @@ pub struct Retention {
     pub step_captures: u32,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reports {
+    pub enabled: bool,
+    pub rows_per_minute_max: u32,
+    minutes_age_s_max: u64,
+    hours_age_s_max: u64,
+    age_s_max: u64,
+    pub answer_rows_max: u32,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
     pub format: LogFormat,
@@ -201,9 +220,9 @@ pub struct Log {
 
 macro_rules! choices {
     ($($name:ident { $($variant:ident = $text:literal),+ })+) => {
-        $(#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+        $(#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
         #[serde(try_from = "String")]
-        pub enum $name { $($variant),+ }
+        pub enum $name { $(#[serde(rename = $text)] $variant),+ }
 
         impl TryFrom<String> for $name {
             type Error = String;
@@ -222,23 +241,6 @@ choices! {
     Migrate { Auto = "auto", Off = "off" }
     AuthMode { Tokens = "tokens", None = "none" }
     LogFormat { Text = "text", Json = "json" }
-}
-
-/// A value that may hold a password; it prints as `***`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 macro_rules! durations {
@@ -273,6 +275,11 @@ durations! {
         statement_timeout = statement_timeout_ms: from_millis,
     }
     Retention { interval = interval_ms: from_millis }
+    Reports {
+        minutes_age = minutes_age_s_max: from_secs,
+        hours_age = hours_age_s_max: from_secs,
+        age = age_s_max: from_secs,
+    }
 }
 
 impl Rules {

@@ -27,7 +27,7 @@ pub async fn healthz() -> HttpResponse {
 /// are kept, and subscribers get them from the database.
 pub async fn readyz(state: web::Data<State>) -> HttpResponse {
     let draining = state.shutdown.is_announced();
-    let database = state.intake.is_available() && state.hub.database_answers();
+    let database = state.database_is_up();
     let broker = state.broker_is_up();
     let status = match (draining, database, broker) {
         (true, _, _) => "draining",

@@ -74,6 +74,10 @@ pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
                     "/endpoints/{code}/captures",
                     [("DELETE", web::delete().to(api::endpoints::remove_captures))],
                 ))
+                .service(resource("/nodes", [("GET", get().to(api::nodes::list))]))
+                .service(resource("/settings", [("GET", get().to(api::settings::show))]))
+                .service(resource("/reports/captures", [("GET", get().to(api::reports::captures))]))
+                .service(resource("/reports/endpoints", [("GET", get().to(api::reports::endpoints))]))
                 .service(resource("/stream", [("GET", get().to(socket::stream::stream))]))
                 .default_service(web::to(nothing_here)),
         );

@@ -70,6 +70,10 @@ impl State {
         }
     }
 
+    pub fn database_is_up(&self) -> bool {
+        self.intake.is_available() && self.hub.database_answers()
+    }
+
     pub fn broker_is_up(&self) -> bool {
         *self.broker.state().borrow() == BrokerState::Connected
     }

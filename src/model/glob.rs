@@ -42,6 +42,11 @@ impl Glob {
         Ok(Self { parts })
     }
 
+    /// The literal stretches between the wildcards; n wildcards make n + 1 of them.
+    pub fn stretches(&self) -> &[String] {
+        &self.parts
+    }
+
     /// The one code that the pattern can match, where it has no wildcard.
     pub fn literal(&self) -> Option<&str> {
         match self.parts.as_slice() {

@@ -8,6 +8,8 @@ pub mod entry;
 pub mod glob;
 pub mod header_block;
 pub mod limits;
+pub mod node;
+pub mod report;
 pub mod time;
 pub mod wire;
 
@@ -20,3 +22,4 @@ pub use endpoint_code::EndpointCode;
 pub use entry::{Change, ConfigurationChange, ConfigurationKind, Entry, EntryKind, Removal, Removed};
 pub use glob::Glob;
 pub use header_block::HeaderBlock;
+pub use node::{Node, NodeState};

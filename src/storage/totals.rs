@@ -27,25 +27,31 @@ pub async fn folded(database: &dyn Database) -> Result<i64, DatabaseError> {
     rows.first().map_or(Ok(0), |row| row.int(0))
 }
 
-/// Folds the entries up to `upto` into the totals. Captures that were removed before are not counted.
-/// Safe to run on two nodes at once: the range begins where the mark stands when the lock is had.
+/// Adds the entries behind $2 and up to $1, where the mark stands at $2 still. Captures that were removed before are
+/// not counted.
+pub(super) const FOLD: Sql = Sql::same(
+    "INSERT INTO endpoint_totals (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
+     SELECT j.endpoint, count(*), CAST(sum(j.kept_bytes) AS BIGINT), max(j.received_us), 0, 0, 0 \
+     FROM journal j LEFT JOIN endpoint_totals t USING (endpoint) \
+     WHERE j.seq > $2 AND j.seq <= $1 AND j.kind < 20 AND j.seq > COALESCE(t.floor_seq, 0) \
+       AND (SELECT seq FROM marks WHERE name = 'folded') = $2 \
+     GROUP BY j.endpoint ORDER BY j.endpoint \
+     ON CONFLICT (endpoint) DO UPDATE SET captures = endpoint_totals.captures + excluded.captures, \
+       bytes = endpoint_totals.bytes + excluded.bytes, \
+       last_us = CASE WHEN endpoint_totals.last_us > excluded.last_us THEN endpoint_totals.last_us \
+                      ELSE excluded.last_us END",
+);
+pub(super) const MARK: Sql = Sql::same("UPDATE marks SET seq = $1 WHERE name = 'folded' AND seq = $2");
+
+/// Folds the entries up to `upto` into the totals alone; [`fold`](super::rollups::fold) does what reports need, too.
+/// Safe to run on two nodes at once: nothing is done where another node has moved the mark meanwhile.
 pub async fn fold(database: &dyn Database, upto: i64) -> Result<(), DatabaseError> {
-    const FOLD: Sql = Sql::same(
-        "INSERT INTO endpoint_totals (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
-         SELECT j.endpoint, count(*), CAST(sum(j.kept_bytes) AS BIGINT), max(j.received_us), 0, 0, 0 \
-         FROM journal j LEFT JOIN endpoint_totals t USING (endpoint) \
-         WHERE j.seq > (SELECT seq FROM marks WHERE name = 'folded') AND j.seq <= $1 AND j.kind < 20 \
-           AND j.seq > COALESCE(t.floor_seq, 0) \
-         GROUP BY j.endpoint ORDER BY j.endpoint \
-         ON CONFLICT (endpoint) DO UPDATE SET captures = endpoint_totals.captures + excluded.captures, \
-           bytes = endpoint_totals.bytes + excluded.bytes, \
-           last_us = CASE WHEN endpoint_totals.last_us > excluded.last_us THEN endpoint_totals.last_us \
-                          ELSE excluded.last_us END",
-    );
-    const MARK: Sql = Sql::same("UPDATE marks SET seq = $1 WHERE name = 'folded' AND seq < $1");
-    let statements =
-        [(&LOCK_FOLDED, vec![]), (&FOLD, vec![Value::Int(upto)]), (&MARK, vec![Value::Int(upto)])];
-    database.batch(&statements).await.map(drop)
+    let from = folded(database).await?;
+    if from >= upto {
+        return Ok(());
+    }
+    let range = || vec![Value::Int(upto), Value::Int(from)];
+    database.batch(&[(&LOCK_FOLDED, vec![]), (&FOLD, range()), (&MARK, range())]).await.map(drop)
 }
 
 /// A page of endpoints that have caught something or were declared, by code.

@@ -1,5 +1,5 @@
-//! What keeps the journal tidy: totals are folded, retention trims, what was removed is purged, parts
-//! that belong to nothing are swept. One node at a time does it, in small steps, off the captures' way.
+//! What keeps the journal tidy: totals and rollups are folded, old rollups merged, retention trims, what was removed
+//! is purged, parts that belong to nothing are swept. One node at a time does it, in small steps, off the captures' way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::database::{Database, DatabaseError};
 use crate::metrics::Metrics;
+use crate::model::report::Span;
 use crate::shutdown::Shutdown;
 use crate::storage;
 
@@ -36,6 +37,18 @@ pub struct UpkeepOptions {
     pub bytes_max: u64,
     pub interval: Duration,
     pub step_captures: u32,
+    /// None: nothing is counted for reports.
+    pub rollups: Option<RollupOptions>,
+}
+
+/// How long reports know minutes and hours, and how much of each.
+#[derive(Debug, Clone)]
+pub struct RollupOptions {
+    pub rows_per_minute_max: u32,
+    pub minutes_age: Duration,
+    pub hours_age: Duration,
+    /// 0: never forgotten.
+    pub age: Duration,
 }
 
 pub struct Upkeep {
@@ -89,7 +102,7 @@ impl Upkeep {
     /// One step of retention; whether there is more to do at once.
     #[tracing::instrument(level = "debug", skip_all)]
     async fn retain(&self) -> Result<bool, DatabaseError> {
-        let more = self.trim().await? | self.purge().await?;
+        let more = self.trim().await? | self.purge().await? | self.merge().await?;
         if !more {
             self.sweep().await?;
         }
@@ -102,10 +115,46 @@ impl Upkeep {
         while folded < head && !self.shutdown.is_stopped() {
             let upto = (folded + FOLD_STEP).min(head);
             let span = tracing::debug_span!("fold", entries = upto - folded);
-            storage::totals::fold(self.database.as_ref(), upto).instrument(span).await?;
+            self.fold_upto(upto).instrument(span).await?;
             folded = upto;
         }
         Ok(())
+    }
+
+    /// Totals must go on whatever becomes of reports: retention waits for them.
+    async fn fold_upto(&self, upto: i64) -> Result<(), DatabaseError> {
+        let database = self.database.as_ref();
+        let Some(rollups) = &self.options.rollups else { return storage::totals::fold(database, upto).await };
+        match storage::rollups::fold(database, upto, rollups.rows_per_minute_max).await {
+            Ok(()) => Ok(()),
+            Err(error @ DatabaseError::Unavailable(_)) => Err(error),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    upto,
+                    "failed to count for reports; some captures are in none"
+                );
+                storage::totals::fold(database, upto).await
+            }
+        }
+    }
+
+    /// Merges an old minute into its hour and an old hour into its day, and forgets what is too old for reports;
+    /// whether there was any.
+    async fn merge(&self) -> Result<bool, DatabaseError> {
+        let Some(rollups) = &self.options.rollups else { return Ok(false) };
+        let database = self.database.as_ref();
+        let before_us = |age: Duration| {
+            self.clock.now_us().saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX))
+        };
+        let rows_max = rollups.rows_per_minute_max;
+        let mut more =
+            storage::rollups::merge(database, Span::Hour, before_us(rollups.minutes_age), rows_max).await?;
+        more |= storage::rollups::merge(database, Span::Day, before_us(rollups.hours_age), rows_max).await?;
+        if !rollups.age.is_zero() {
+            more |= storage::rollups::forget(database, before_us(rollups.age)).await?;
+        }
+        Ok(more)
     }
 
     /// Raises the floors under some of what is too old or too much; whether there was any.

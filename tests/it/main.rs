@@ -20,7 +20,9 @@ mod faults;
 mod harness;
 mod hostile;
 mod memory;
+mod nodes;
 mod operations;
+mod reports;
 mod resuming;
 mod retention;
 mod rules;
@@ -62,6 +64,8 @@ fn trials() -> Vec<Trial> {
         settings::trials(),
         operations::trials(),
         retention::trials(),
+        reports::trials(),
+        nodes::trials(),
         hostile::trials(),
         memory::trials(),
         autobahn::trials(),

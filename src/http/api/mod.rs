@@ -4,5 +4,8 @@ pub mod captures;
 pub mod changes;
 pub mod config;
 pub mod endpoints;
+pub mod nodes;
 pub mod query;
+pub mod reports;
 pub mod rules;
+pub mod settings;

@@ -20,6 +20,7 @@ use crate::harness::{Needs, TestResult, trial, workplace};
 mod journal;
 mod listing;
 mod outages;
+mod reports;
 mod retention;
 mod statements;
 mod totals;
@@ -97,6 +98,15 @@ macro_rules! conformance {
             what_lies_under_a_floor_is_purged_in_steps,
             notices_go_by_age,
             a_lease_is_held_by_one,
+        })
+        .chain(conformance! { $site, $needs, reports =>
+            reports_count_what_was_caught_be_it_removed_or_not,
+            reports_are_the_same_when_minutes_are_merged,
+            what_finds_no_room_is_counted_without_its_endpoint,
+            no_capture_is_too_strange_to_be_counted,
+            patterns_choose_endpoints_by_their_letters,
+            every_capture_is_counted_once_whoever_folds,
+            nodes_are_there_as_long_as_they_write,
         })
         .collect::<Vec<Trial>>()
     };

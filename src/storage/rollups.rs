@@ -1,0 +1,181 @@
+//! Rollups: what was caught by minute, endpoint, method, status and rule, so that no report scans captures. They are
+//! folded with the totals, by the same range of `seq` in the same commit, and merged into hours and days as they age.
+//!
+//! What they hold has a bound, whatever senders think of: past so many rows a minute (an hour, a day) what has no row
+//! yet is counted under the endpoint ''. Nothing is taken off when captures are removed.
+
+use serde::Serialize;
+
+use super::totals::{self, LOCK_FOLDED};
+use crate::database::{Database, DatabaseError, Row, Sql, Value};
+use crate::model::report::Span;
+
+/// What `incoming` selects, as rows of the span $3: each has its endpoint where there is a row for it already, or room
+/// for one under $2, the largest first; else the endpoint ''.
+macro_rules! placed {
+    ($incoming:literal) => {
+        concat!(
+            "WITH incoming AS (",
+            $incoming,
+            "), \
+             room AS (SELECT at_us, count(*) AS taken FROM rollups WHERE span_us = $3 AND endpoint <> '' \
+                        AND at_us IN (SELECT at_us FROM incoming) GROUP BY at_us), \
+             ranked AS (SELECT i.at_us, i.endpoint, i.method, i.status, i.rule, i.captures, i.bytes, \
+                          CASE WHEN r.captures IS NULL THEN 0 ELSE 1 END AS known, \
+                          row_number() OVER (PARTITION BY i.at_us, CASE WHEN r.captures IS NULL THEN 0 ELSE 1 END \
+                            ORDER BY i.captures DESC, i.endpoint, i.method, i.status, i.rule) AS place \
+                        FROM incoming i LEFT JOIN rollups r ON r.span_us = $3 AND r.at_us = i.at_us \
+                          AND r.endpoint = i.endpoint AND r.method = i.method AND r.status = i.status \
+                          AND r.rule = i.rule), \
+             placed AS (SELECT k.at_us, CASE WHEN k.known = 1 OR k.place + COALESCE(room.taken, 0) <= $2 \
+                          THEN k.endpoint ELSE '' END AS endpoint, k.method, k.status, k.rule, k.captures, k.bytes \
+                        FROM ranked k LEFT JOIN room ON room.at_us = k.at_us) \
+             SELECT CAST($3 AS BIGINT), at_us, endpoint, method, status, rule, \
+               CAST(sum(captures) AS BIGINT), CAST(sum(bytes) AS BIGINT) FROM placed \
+             GROUP BY at_us, endpoint, method, status, rule ORDER BY at_us, endpoint, method, status, rule"
+        )
+    };
+}
+
+/// What a range of entries comes to. On Postgres a text with NUL in it (a close reason may have one) is no JSON that it
+/// reads, so there the status is found by its name; a quote inside a text is escaped, so nothing else looks like it.
+const SUMS: Sql = Sql {
+    postgres: placed!(
+        "SELECT at_us, endpoint, method, status, rule, CAST(count(*) AS BIGINT) AS captures, \
+           CAST(sum(kept_bytes) AS BIGINT) AS bytes FROM ( \
+           SELECT j.received_us / $3 * $3 AS at_us, j.endpoint, j.kept_bytes, \
+             CASE WHEN j.method IN ('GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH') \
+                  THEN j.method ELSE 'other' END AS method, \
+             CASE WHEN strpos(j.detail, '\\u0000') = 0 \
+                  THEN COALESCE(CAST(CAST(j.detail AS JSON) ->> 'status' AS BIGINT), 0) \
+                  ELSE COALESCE(CAST(substring(j.detail FROM '\"status\":([0-9]{1,5})') AS BIGINT), 0) END AS status, \
+             CASE WHEN strpos(j.detail, '\\u0000') = 0 \
+                  THEN COALESCE(substr(CAST(j.detail AS JSON) -> 'rule' ->> 'name', 1, 255), '') ELSE '' END AS rule \
+           FROM journal j WHERE j.seq > $1 AND j.seq <= $4 AND j.kind < 20) AS caught \
+         GROUP BY at_us, endpoint, method, status, rule"
+    ),
+    sqlite: placed!(
+        "SELECT at_us, endpoint, method, status, rule, count(*) AS captures, sum(kept_bytes) AS bytes FROM ( \
+           SELECT j.received_us / $3 * $3 AS at_us, j.endpoint, j.kept_bytes, \
+             CASE WHEN j.method IN ('GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH') \
+                  THEN j.method ELSE 'other' END AS method, \
+             CAST(COALESCE(j.detail ->> 'status', 0) AS INTEGER) AS status, \
+             substr(COALESCE(j.detail -> 'rule' ->> 'name', ''), 1, 255) AS rule \
+           FROM journal j WHERE j.seq > $1 AND j.seq <= $4 AND j.kind < 20) AS caught \
+         GROUP BY at_us, endpoint, method, status, rule"
+    ),
+};
+
+/// Adds rows to those that are there.
+macro_rules! add {
+    ($rows:expr) => {
+        concat!(
+            "INSERT INTO rollups (span_us, at_us, endpoint, method, status, rule, captures, bytes) ",
+            $rows,
+            " ON CONFLICT (span_us, at_us, endpoint, method, status, rule) DO UPDATE SET \
+              captures = rollups.captures + excluded.captures, bytes = rollups.bytes + excluded.bytes"
+        )
+    };
+}
+
+/// One row of [`SUMS`], as the statement that adds them reads it from JSON.
+#[derive(Serialize)]
+struct Sum<'a> {
+    span: i64,
+    at: i64,
+    endpoint: &'a str,
+    method: &'a str,
+    status: i64,
+    rule: &'a str,
+    captures: i64,
+    bytes: i64,
+}
+
+/// Folds the entries up to `upto` into totals and rollups. What the rows come to is read before, so that whoever
+/// writes is held up by the sums alone; where another node has folded meanwhile, nothing is written.
+pub async fn fold(database: &dyn Database, upto: i64, rows_max: u32) -> Result<(), DatabaseError> {
+    const ADD: Sql = Sql {
+        postgres: add!(
+            "SELECT i.span, i.at, i.endpoint, i.method, i.status, i.rule, i.captures, i.bytes \
+             FROM json_to_recordset(CAST(CAST($1 AS TEXT) AS JSON)) AS i(span BIGINT, at BIGINT, endpoint TEXT, \
+               method TEXT, status BIGINT, rule TEXT, captures BIGINT, bytes BIGINT) \
+             WHERE (SELECT seq FROM marks WHERE name = 'folded') = $2"
+        ),
+        sqlite: add!(
+            "SELECT value ->> 'span', value ->> 'at', value ->> 'endpoint', value ->> 'method', value ->> 'status', \
+               value ->> 'rule', value ->> 'captures', value ->> 'bytes' FROM json_each($1) \
+             WHERE (SELECT seq FROM marks WHERE name = 'folded') = $2"
+        ),
+    };
+    let from = totals::folded(database).await?;
+    if from >= upto {
+        return Ok(());
+    }
+    let values = [from, rows_max.into(), Span::Minute.us(), upto].map(Value::Int);
+    let rows = database.query(&SUMS, &values).await?;
+    let sums: Vec<Sum<'_>> = rows.iter().map(sum).collect::<Result<_, _>>()?;
+    let text = serde_json::to_string(&sums).expect("plain texts and numbers are JSON");
+    let range = || vec![Value::Int(upto), Value::Int(from)];
+    let statements = [
+        (&LOCK_FOLDED, vec![]),
+        (&ADD, vec![Value::Text(text), Value::Int(from)]),
+        (&totals::FOLD, range()),
+        (&totals::MARK, range()),
+    ];
+    database.batch(&statements).await.map(drop)
+}
+
+/// Merges the oldest minute (or hour) that ends before a time into its hour (or day); whether there was one.
+pub async fn merge(
+    database: &dyn Database,
+    into: Span,
+    before_us: i64,
+    rows_max: u32,
+) -> Result<bool, DatabaseError> {
+    const OLDEST: Sql =
+        Sql::same("SELECT CAST(min(at_us) AS BIGINT) FROM rollups WHERE span_us = $1 AND at_us < $2");
+    const ADD: Sql = Sql::same(add!(placed!(
+        "SELECT at_us / $3 * $3 AS at_us, endpoint, method, status, rule, captures, bytes \
+         FROM rollups WHERE span_us = $4 AND at_us = $1"
+    )));
+    const GONE: Sql = Sql::same("DELETE FROM rollups WHERE span_us = $1 AND at_us = $2");
+    let Some(from) = into.finer() else { return Ok(false) };
+    // Only whole hours and days are merged: a report finds either all of one or nothing of it.
+    let before_us = into.begin(before_us);
+    let oldest = database.query(&OLDEST, &[Value::Int(from.us()), Value::Int(before_us)]).await?;
+    let Some(at_us) = oldest.first().map(|row| row.int_or_null(0)).transpose()?.flatten() else {
+        return Ok(false);
+    };
+    let add = [at_us, rows_max.into(), into.us(), from.us()].map(Value::Int).to_vec();
+    let gone = vec![Value::Int(from.us()), Value::Int(at_us)];
+    database.batch(&[(&LOCK_FOLDED, vec![]), (&ADD, add), (&GONE, gone)]).await?;
+    Ok(true)
+}
+
+/// Forgets the oldest minute, hour or day that is older than a time; whether there was one.
+pub async fn forget(database: &dyn Database, before_us: i64) -> Result<bool, DatabaseError> {
+    const SQL: Sql = Sql::same(
+        "DELETE FROM rollups WHERE span_us = $1 \
+           AND at_us = (SELECT min(at_us) FROM rollups WHERE span_us = $1 AND at_us < $2)",
+    );
+    for span in Span::ALL {
+        let values = [Value::Int(span.us()), Value::Int(span.begin(before_us))];
+        if database.execute(&SQL, &values).await? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn sum(row: &Row) -> Result<Sum<'_>, DatabaseError> {
+    Ok(Sum {
+        span: row.int(0)?,
+        at: row.int(1)?,
+        endpoint: row.text(2)?,
+        method: row.text(3)?,
+        status: row.int(4)?,
+        rule: row.text(5)?,
+        captures: row.int(6)?,
+        bytes: row.int(7)?,
+    })
+}
