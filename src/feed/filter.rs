@@ -7,6 +7,8 @@ use crate::model::{Entry, EntryKind, Glob};
 /// Endpoints by pattern and methods by name; none means all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
+    /// What the subscriber may see at all.
+    within: Option<Glob>,
     literals: HashSet<String>,
     globs: Vec<Glob>,
     methods: Vec<String>,
@@ -24,7 +26,16 @@ impl Filter {
         filter
     }
 
+    /// The filter of a subscriber who may see no more than the endpoints of a pattern.
+    pub fn within(self, pattern: Option<Glob>) -> Self {
+        Self { within: pattern, ..self }
+    }
+
     pub fn passes_endpoint(&self, code: &str) -> bool {
+        self.within.as_ref().is_none_or(|pattern| pattern.matches(code)) && self.is_named(code)
+    }
+
+    fn is_named(&self, code: &str) -> bool {
         (self.literals.is_empty() && self.globs.is_empty())
             || self.literals.contains(code)
             || self.globs.iter().any(|glob| glob.matches(code))

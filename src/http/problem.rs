@@ -9,6 +9,7 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
+use super::headers::secure;
 use crate::database::DatabaseError;
 use crate::intake::Refusal;
 
@@ -47,14 +48,17 @@ kinds! {
     Unauthorized = "unauthorized", 401, "A token is needed";
     ForeignHost = "foreign-host", 403, "The request names another host";
     ForeignOrigin = "foreign-origin", 403, "The request comes from a page of another origin";
+    Forbidden = "forbidden", 403, "The token is not enough";
     NotFound = "not-found", 404, "There is nothing here";
     UnknownCapture = "unknown-capture", 404, "There is no such capture";
     UnknownEndpoint = "unknown-endpoint", 404, "There is no such endpoint";
+    UnknownToken = "unknown-token", 404, "There is no such token";
     MethodNotAllowed = "method-not-allowed", 405, "The method is not for this resource";
     BodyTimeout = "body-timeout", 408, "The body did not arrive in time";
     BodyTooLarge = "body-too-large", 413, "The body is over the limit";
     WebSocketVersion = "websocket-version", 426, "WebSocket version 13 is needed";
     RateLimited = "rate-limited", 429, "This address sends too much";
+    TooManyFailures = "too-many-failures", 429, "This address has been wrong too often";
     DataRefused = "data-refused", 500, "The database refused the data";
     Internal = "internal", 500, "Creel made a mistake";
     Overloaded = "overloaded", 503, "There is no room at the moment";
@@ -148,7 +152,7 @@ impl ResponseError for Problem {
             Kind::WebSocketVersion => drop(response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"))),
             _ => {}
         }
-        response.body(self.document())
+        secure(response.body(self.document()))
     }
 }
 

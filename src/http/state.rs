@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand::Rng as _;
 use tokio::sync::Semaphore;
 
+use crate::access::Access;
 use crate::broker::{Broker, BrokerState};
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -22,6 +23,7 @@ use crate::shutdown::Shutdown;
 pub struct State {
     pub settings: Settings,
     pub database: Arc<dyn Database>,
+    pub access: Arc<Access>,
     pub intake: Arc<Intake>,
     pub hub: Arc<Hub>,
     pub publisher: Arc<Publisher>,
@@ -42,6 +44,7 @@ impl State {
     pub fn new(
         settings: Settings,
         database: Arc<dyn Database>,
+        access: Arc<Access>,
         intake: Arc<Intake>,
         hub: Arc<Hub>,
         publisher: Arc<Publisher>,
@@ -55,6 +58,7 @@ impl State {
             sockets: Arc::new(Semaphore::new(settings.capture.websocket.sockets_max)),
             settings,
             database,
+            access,
             intake,
             hub,
             publisher,

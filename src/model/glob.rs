@@ -1,4 +1,6 @@
-//! Endpoint patterns of stream filters: `*` stands for any run of characters, `\*` for the character.
+//! Endpoint patterns of stream filters and tokens: `*` stands for any run of characters, `\*` for the character.
+
+use std::fmt;
 
 use super::limits::GLOB_BYTES_MAX;
 
@@ -50,6 +52,30 @@ impl Glob {
         }
     }
 
+    /// The pattern as the right side of SQL's `LIKE ... ESCAPE '!'`, which heeds case on Postgres only.
+    pub fn as_like(&self) -> String {
+        let escaped = |c| match c {
+            '%' | '_' | '!' => ['!', c].iter().collect(),
+            other => String::from(other),
+        };
+        self.translated("%", escaped)
+    }
+
+    /// The pattern as the right side of SQLite's `GLOB`.
+    pub fn as_sqlite_glob(&self) -> String {
+        let escaped = |c| match c {
+            '*' | '?' | '[' => ['[', c, ']'].iter().collect(),
+            other => String::from(other),
+        };
+        self.translated("*", escaped)
+    }
+
+    fn translated(&self, wildcard: &str, escaped: impl Fn(char) -> String) -> String {
+        let stretches: Vec<String> =
+            self.parts.iter().map(|part| part.chars().map(&escaped).collect()).collect();
+        stretches.join(wildcard)
+    }
+
     /// Whether the whole text matches. Takes time linear in the text for each wildcard, no backtracking:
     /// the leftmost place of each stretch is as good as any.
     pub fn matches(&self, text: &str) -> bool {
@@ -64,6 +90,17 @@ impl Glob {
             }
         }
         rest.ends_with(last.as_str())
+    }
+}
+
+/// As it was written, for [`Glob::parse`].
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let escaped = |c| match c {
+            '*' | '\\' => ['\\', c].iter().collect(),
+            other => String::from(other),
+        };
+        f.write_str(&self.translated("*", escaped))
     }
 }
 
@@ -92,5 +129,14 @@ mod tests {
         }
         assert_eq!(Glob::parse(r"a\b"), Err(InvalidGlob::Escape));
         assert_eq!(Glob::parse(""), Err(InvalidGlob::Length));
+    }
+
+    #[test]
+    fn a_pattern_says_the_same_in_sql_and_as_it_was_written() {
+        let text = r"a%_!?[]\*\\*z*";
+        let pattern = Glob::parse(text).unwrap();
+        assert_eq!(pattern.to_string(), text);
+        assert_eq!(pattern.as_like(), r"a!%!_!!?[]*\%z%");
+        assert_eq!(pattern.as_sqlite_glob(), r"a%_![?][[]][*]\*z*");
     }
 }

@@ -8,7 +8,9 @@ pub mod entry;
 pub mod glob;
 pub mod header_block;
 pub mod limits;
+pub mod scope;
 pub mod time;
+pub mod token;
 pub mod wire;
 
 pub use answer::Answer;
@@ -18,3 +20,4 @@ pub use endpoint_code::EndpointCode;
 pub use entry::{ConfigurationChange, Entry, EntryKind, Removal, Removed};
 pub use glob::Glob;
 pub use header_block::HeaderBlock;
+pub use scope::Scope;

@@ -7,4 +7,7 @@ pub mod journal;
 pub mod leases;
 pub mod removals;
 pub mod retention;
+pub mod secrets;
+pub mod tickets;
+pub mod tokens;
 pub mod totals;

@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 
 use super::query::Query;
+use crate::http::auth::Caller;
 use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
@@ -35,10 +36,15 @@ struct Declared<'a> {
 
 /// A page of endpoints by code: `{"endpoints":[...],"next":"<code>"}`. Totals follow captures within a
 /// second or so.
-pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn list(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     let query = Query::parse(request.query_string(), &["cursor", "limit"], &[])?;
     let limit = query.limit(state.settings.api.page_default, state.settings.api.page_max)?;
-    let totals = storage::totals::list(state.database.as_ref(), query.one("cursor"), limit).await?;
+    let within = caller.0.pattern.as_ref();
+    let totals = storage::totals::list(state.database.as_ref(), within, query.one("cursor"), limit).await?;
     let next = totals.last().filter(|_| totals.len() == limit as usize).map(|t| t.endpoint.to_string());
     let endpoints = totals
         .iter()
@@ -54,8 +60,13 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
 }
 
 /// Declares an endpoint, so that it catches requests where `capture.auto_create` is off. Idempotent.
-pub async fn declare(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn declare(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     let code = code_of(&request)?;
+    caller.check_endpoint(&code)?;
     Query::refuse(request.query_string())?;
     let changed = change(&state, &code, Wanted::Declared).await?;
     let mut response = if changed { HttpResponse::Created() } else { HttpResponse::Ok() };
@@ -63,8 +74,13 @@ pub async fn declare(request: HttpRequest, state: web::Data<State>) -> Result<Ht
 }
 
 /// Withdraws a declared endpoint. What it caught stays.
-pub async fn withdraw(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn withdraw(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     let code = code_of(&request)?;
+    caller.check_endpoint(&code)?;
     Query::refuse(request.query_string())?;
     if change(&state, &code, Wanted::Withdrawn).await? {
         Ok(HttpResponse::NoContent().finish())
@@ -74,8 +90,13 @@ pub async fn withdraw(request: HttpRequest, state: web::Data<State>) -> Result<H
 }
 
 /// Removes every capture of an endpoint that was kept before.
-pub async fn remove_captures(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn remove_captures(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     let code = code_of(&request)?;
+    caller.check_endpoint(&code)?;
     Query::refuse(request.query_string())?;
     let now_us = state.clock.now_us();
     let entry = storage::removals::remove_all(state.database.as_ref(), &code, id_at(now_us), now_us).await?;

@@ -3,3 +3,5 @@
 pub mod captures;
 pub mod endpoints;
 pub mod query;
+pub mod tickets;
+pub mod tokens;

@@ -19,6 +19,8 @@ pub mod close_code {
     pub const TOO_BIG: u16 = 1009;
     pub const SERVICE_RESTART: u16 = 1012;
     pub const TRY_AGAIN: u16 = 1013;
+    /// Of ours (4000 to 4999 are for private use): the token is not good any more.
+    pub const UNAUTHORIZED: u16 = 4401;
 }
 
 /// Longest payload of a control frame (RFC 6455, section 5.5).

@@ -8,6 +8,7 @@ use super::*;
 /// Everything, the oldest first.
 pub const ALL: Listing = Listing {
     endpoint: None,
+    within: None,
     method: None,
     from_us: None,
     until_us: None,
