@@ -161,6 +161,11 @@ impl Node {
         self.listening.api
     }
 
+    /// Whether nobody is asked for a token.
+    pub fn is_open(&self) -> bool {
+        self.state.access.is_open()
+    }
+
     pub fn metrics(&self) -> &Metrics {
         &self.state.metrics
     }

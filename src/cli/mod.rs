@@ -33,7 +33,8 @@ enum Command {
     /// Bring the database's schema up to date, and end.
     Migrate(SettingsArgs),
     /// Make, list and revoke tokens, in the database itself.
-    Token(token::TokenArgs),
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Ask a node whether it is alive; for container health checks. Exit code 0 means it is.
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Print the reference of settings as Markdown.
@@ -72,7 +73,7 @@ pub fn run() -> ExitCode {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
-        Some(Command::Token(args)) => token::run(&args),
+        Some(Command::Token(command)) => token::run(&command),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
         Some(Command::SettingsReference) => docs::settings(),
     }

@@ -21,39 +21,40 @@ use crate::storage::tokens::Token;
 /// Tokens that are read at a time.
 const PAGE: u32 = 500;
 
-#[derive(Debug, Args)]
-pub struct TokenArgs {
-    #[command(subcommand)]
-    action: Action,
-    #[command(flatten)]
-    settings: SettingsArgs,
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token, and print its secret: this once, and never again.
+    Create(CreateArgs),
+    /// List tokens, those that are over too, without their secrets.
+    List(SettingsArgs),
+    /// Revoke a token, at once and for good.
+    Revoke(RevokeArgs),
 }
 
-#[derive(Debug, Subcommand)]
-enum Action {
-    /// Make a token, and print its secret: this once, and never again.
-    Create {
-        /// What people are to know it by.
-        #[arg(long)]
-        name: String,
-        /// What it is good for: `read`, `write` or `admin`.
-        #[arg(long)]
-        scope: String,
-        /// The endpoints that it is for, where it is not for all; `*` is any run of characters.
-        #[arg(long, value_name = "PATTERN")]
-        pattern: Option<String>,
-        /// How long it is good for: a number and `s`, `m`, `h` or `d`, as in `30d`. Left out: until it is
-        /// revoked.
-        #[arg(long, value_name = "TIME", value_parser = seconds)]
-        expires_in: Option<u64>,
-    },
-    /// List tokens, those that are over too, without their secrets.
-    List,
-    /// Revoke a token, at once and for good.
-    Revoke {
-        /// The id, as `list` shows it.
-        id: String,
-    },
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// What people are to know it by.
+    #[arg(long)]
+    name: String,
+    /// What it is good for: `read`, `write` or `admin`.
+    #[arg(long)]
+    scope: String,
+    /// The endpoints that it is for, where it is not for all; `*` is any run of characters.
+    #[arg(long, value_name = "PATTERN")]
+    pattern: Option<String>,
+    /// How long it is good for: a number and `s`, `m`, `h` or `d`, as in `30d`. Left out: until it is revoked.
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    expires_in: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    /// The id, as `list` shows it.
+    id: String,
 }
 
 /// Why nothing was done.
@@ -69,8 +70,8 @@ enum TokenError {
     Database(#[from] DatabaseError),
 }
 
-pub fn run(args: &TokenArgs) -> ExitCode {
-    let mut source = args.settings.source();
+pub fn run(command: &TokenCommand) -> ExitCode {
+    let mut source = command.settings().source();
     // Nothing is served, so nothing needs to be guarded.
     source.flags.push(("auth.mode", "none".to_owned()));
     let settings = match super::load(&source) {
@@ -86,7 +87,7 @@ pub fn run(args: &TokenArgs) -> ExitCode {
     };
     let done = runtime.block_on(async {
         let database = open(&settings).await?;
-        let done = act(database.as_ref(), &args.action).await;
+        let done = act(database.as_ref(), command).await;
         database.close().await;
         done
     });
@@ -102,6 +103,16 @@ pub fn run(args: &TokenArgs) -> ExitCode {
     }
 }
 
+impl TokenCommand {
+    fn settings(&self) -> &SettingsArgs {
+        match self {
+            Self::Create(args) => &args.settings,
+            Self::List(settings) => settings,
+            Self::Revoke(args) => &args.settings,
+        }
+    }
+}
+
 /// The database, with the schema that tokens need.
 async fn open(settings: &Settings) -> Result<Arc<dyn Database>, DatabaseError> {
     let database = app::open_database(settings)?;
@@ -113,15 +124,16 @@ async fn open(settings: &Settings) -> Result<Arc<dyn Database>, DatabaseError> {
     Ok(database)
 }
 
-async fn act(database: &dyn Database, action: &Action) -> Result<(), TokenError> {
+async fn act(database: &dyn Database, command: &TokenCommand) -> Result<(), TokenError> {
     let now_us = SystemClock.now_us();
-    match action {
-        Action::Create { name, scope, pattern, expires_in } => {
-            let order = TokenOrder::parse(name.clone(), scope, pattern.as_deref(), *expires_in)?;
+    match command {
+        TokenCommand::Create(args) => {
+            let pattern = args.pattern.as_deref();
+            let order = TokenOrder::parse(args.name.clone(), &args.scope, pattern, args.expires_in)?;
             create(database, Token::of(order, now_us)).await
         }
-        Action::List => list(database, now_us).await,
-        Action::Revoke { id } => match storage::tokens::revoke(database, id, now_us).await? {
+        TokenCommand::List(_) => list(database, now_us).await,
+        TokenCommand::Revoke(args) => match storage::tokens::revoke(database, &args.id, now_us).await? {
             true => Ok(()),
             false => Err(TokenError::Unknown),
         },

@@ -31,6 +31,7 @@ mod sqlite;
 mod stream;
 mod tidy;
 mod tls;
+mod tokens;
 
 fn main() -> ExitCode {
     if selftest::guard::is_to_hold() {
@@ -57,6 +58,7 @@ fn trials() -> Vec<Trial> {
         stream::trials(),
         api::trials(),
         access::trials(),
+        tokens::trials(),
         settings::trials(),
         operations::trials(),
         retention::trials(),

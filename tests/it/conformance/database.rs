@@ -22,6 +22,7 @@ mod listing;
 mod outages;
 mod retention;
 mod statements;
+mod tokens;
 mod totals;
 
 /// Of most captures here, so that ids and times are the same in each run's order.
@@ -97,6 +98,12 @@ macro_rules! conformance {
             what_lies_under_a_floor_is_purged_in_steps,
             notices_go_by_age,
             a_lease_is_held_by_one,
+        })
+        .chain(conformance! { $site, $needs, tokens =>
+            a_token_is_live_until_it_is_revoked_or_expires,
+            no_more_tokens_are_made_than_nodes_hold,
+            of_all_that_claim_a_ticket_one_has_it,
+            nodes_that_start_at_once_agree_on_a_key,
         })
         .collect::<Vec<Trial>>()
     };
