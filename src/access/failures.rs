@@ -27,10 +27,7 @@ impl Failures {
     pub fn count(&self, client: IpAddr) -> Result<(), u32> {
         let Some(limiter) = &self.0 else { return Ok(()) };
         if limiter.len() >= ADDRESSES_MAX {
-            limiter.retain_recent();
-            if limiter.len() >= ADDRESSES_MAX {
-                return Err(1);
-            }
+            return Err(1);
         }
         limiter.check_key(&of_one_site(client)).map_err(|early| {
             let wait = early.wait_time_from(limiter.clock().now());
@@ -38,7 +35,7 @@ impl Failures {
         })
     }
 
-    /// Forgets addresses that have been quiet.
+    /// Forgets addresses that have been quiet. Called again and again.
     pub fn forget(&self) {
         if let Some(limiter) = &self.0 {
             limiter.retain_recent();

@@ -74,6 +74,7 @@ macro_rules! conformance {
         })
         .chain(conformance! { $site, $needs, listing =>
             a_listing_shows_what_it_is_asked_for,
+            a_pattern_means_in_the_database_what_it_means_here,
             a_listing_goes_by_pages_both_ways,
             a_span_of_time_is_exact_to_the_microsecond,
             a_place_is_found_by_time,

@@ -31,7 +31,7 @@ pub async fn a_token_is_live_until_it_is_revoked_or_expires(site: &Site) -> Test
         Ok(tokens::list_live(&*database, now_us).await?.into_iter().map(|token| token.id).collect())
     };
     assert_eq!(live(NOON_US + 59_999_999).await?.len(), 2);
-    assert_eq!(live(NOON_US + 60_000_000).await?, [lasting.id.clone()]);
+    assert_eq!(live(NOON_US + 60_000_000).await?, std::slice::from_ref(&lasting.id));
     let found = &tokens::list_live(&*database, NOON_US).await?;
     let found = found.iter().find(|found| found.id == short.id).ok_or("it is not there")?;
     assert_eq!((found.hash.as_slice(), found.scope), (hash(2).as_slice(), Scope::Write));
@@ -40,7 +40,7 @@ pub async fn a_token_is_live_until_it_is_revoked_or_expires(site: &Site) -> Test
     let of_all = join_all((0..4).map(|_| tokens::revoke(&*database, &lasting.id, NOON_US + 1))).await;
     assert_eq!(of_all.into_iter().filter(|revoked| matches!(revoked, Ok(true))).count(), 1);
     assert!(!tokens::revoke(&*database, "nothing", NOON_US).await?);
-    assert_eq!(live(NOON_US).await?, [short.id.clone()]);
+    assert_eq!(live(NOON_US).await?, std::slice::from_ref(&short.id));
     let mut listed = tokens::list(&*database, None, 10).await?;
     listed.sort_by(|a, b| a.name.cmp(&b.name));
     assert_eq!(listed, [Token { revoked_us: Some(NOON_US + 1), ..lasting }, short.clone()]);
