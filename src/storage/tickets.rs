@@ -4,8 +4,10 @@ use super::tokens;
 use crate::database::{Database, DatabaseError, Sql, Value};
 use crate::model::{Glob, Scope};
 
-/// Tickets that may be out at a time, in the whole cluster.
+/// Tickets that may be out at a time, in the whole cluster; and of one holder, who must not take the room of
+/// all others.
 const TICKETS_MAX: i64 = 10_000;
+const TICKETS_OF_ONE_MAX: i64 = 1_000;
 
 /// What is behind a ticket.
 #[derive(Debug, Clone)]
@@ -28,7 +30,8 @@ pub async fn create(
     const SWEEP: Sql = Sql::same("DELETE FROM tickets WHERE expires_us <= $1");
     const INSERT: Sql = Sql::same(
         "INSERT INTO tickets (hash, holder, scope, pattern, expires_us) SELECT $1, $2, $3, $4, $5 \
-         WHERE $6 > (SELECT count(*) FROM tickets) RETURNING expires_us",
+         WHERE $6 > (SELECT count(*) FROM tickets) \
+           AND $7 > (SELECT count(*) FROM tickets WHERE holder = $2) RETURNING expires_us",
     );
     let values = vec![
         Value::Bytes(hash.to_vec().into()),
@@ -37,6 +40,7 @@ pub async fn create(
         tokens::pattern_or_null(ticket.pattern.as_ref()),
         Value::Int(expires_us),
         Value::Int(TICKETS_MAX),
+        Value::Int(TICKETS_OF_ONE_MAX),
     ];
     let results = database.batch(&[(&SWEEP, vec![Value::Int(now_us)]), (&INSERT, values)]).await?;
     Ok(!results[1].is_empty())

@@ -60,6 +60,8 @@ enum Out {
     Bytes(Bytes),
     /// What continues the bytes before.
     More(Bytes),
+    /// An event that is encoded when its turn comes.
+    Event(Arc<Event>),
     /// An event sent piece by piece.
     Large(Box<Large>),
 }
@@ -129,6 +131,7 @@ impl StreamBody {
             }
             match self.queue.pop_front() {
                 Some(Out::Bytes(bytes) | Out::More(bytes)) => return Some((Ok(bytes), self)),
+                Some(Out::Event(event)) => self.begin(&event),
                 Some(Out::Large(large)) => match self.piece_of(large).await {
                     Ok(()) => {}
                     // In the middle of a message nothing else can be said.
@@ -184,7 +187,7 @@ impl StreamBody {
         self.state.metrics.deliveries.inc_by(items.len() as u64);
         for item in items {
             match item {
-                Item::Event(event) => self.take_event(&event),
+                Item::Event(event) => self.queue.push_back(Out::Event(event)),
                 Item::Truncated { cursor, endpoints } => {
                     let cursor = self.reader.places.write(cursor);
                     self.say(&Notice::Truncated { cursor, endpoints });
@@ -197,9 +200,10 @@ impl StreamBody {
         }
     }
 
-    fn take_event(&mut self, event: &Event) {
+    /// Encodes an event when its turn comes. What is sealed is made for one subscriber, so that this is also
+    /// what bounds it; all others share what was encoded once.
+    fn begin(&mut self, event: &Event) {
         let form = self.subscriber.form();
-        // What is sealed is made for one subscriber; all others share what was encoded once.
         let sealed = match &self.reader.places {
             Places::Plain => None,
             places @ Places::Sealed(_) => Some(places.write(event.cursor)),
@@ -209,16 +213,14 @@ impl StreamBody {
         let cursor = || sealed.clone().unwrap_or_else(|| event.cursor.to_string());
         if let Some(large) = self.subscriber.large(event, encoded) {
             let large = Large { event: large, cursor: cursor(), begun: false };
-            self.queue.push_back(Out::Large(Box::new(large)));
-            return;
+            return self.queue.push_front(Out::Large(Box::new(large)));
         }
         match self.framing {
-            Framing::WebSocket => self.push(encoded.websocket_frame()),
-            Framing::Lines => self.push(encoded.line()),
+            Framing::WebSocket => self.put_first([encoded.websocket_frame()], false),
+            Framing::Lines => self.put_first([encoded.line()], false),
             Framing::Sse => {
-                self.push(format!("id: {}\ndata: ", cursor()).into());
-                self.queue.extend(slices(encoded.json()).map(Out::More));
-                self.queue.push_back(Out::More(Bytes::from_static(b"\n\n")));
+                let id = format!("id: {}\ndata: ", cursor());
+                self.put_first([id.into(), encoded.json(), Bytes::from_static(b"\n\n")], false);
             }
         }
     }
@@ -244,12 +246,17 @@ impl StreamBody {
         if !last {
             self.queue.push_front(Out::Large(large));
         }
+        self.put_first(pieces, begun);
+        Ok(())
+    }
+
+    /// Puts pieces of one message before everything that waits; where it has begun they continue it.
+    fn put_first(&mut self, pieces: impl IntoIterator<Item = Bytes>, begun: bool) {
         let slices: Vec<Bytes> = pieces.into_iter().flat_map(slices).collect();
         for (place, slice) in slices.into_iter().enumerate().rev() {
             let begins = !begun && place == 0;
             self.queue.push_front(if begins { Out::Bytes(slice) } else { Out::More(slice) });
         }
-        Ok(())
     }
 
     fn push(&mut self, bytes: Bytes) {
@@ -329,7 +336,7 @@ impl StreamBody {
         let within_message = match self.queue.front() {
             Some(Out::More(_)) => true,
             Some(Out::Large(large)) => large.begun,
-            Some(Out::Bytes(_)) | None => false,
+            Some(Out::Bytes(_) | Out::Event(_)) | None => false,
         };
         self.queue.clear();
         self.ended = true;

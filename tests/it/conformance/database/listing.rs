@@ -79,7 +79,9 @@ pub async fn a_pattern_means_in_the_database_what_it_means_here(site: &Site) -> 
     let literal = |code: &str| code.replace('\\', r"\\").replace('*', r"\*");
     let mut patterns: Vec<String> = CODES.iter().map(|code| literal(code)).collect();
     patterns.extend(CODES.iter().map(|code| format!("{}*", literal(code))));
-    patterns.extend(["*", "a*b", "*b*", "a_*", "a[*]", "a?*", "*!*", "a%*", "**", r"*\**", "[a]*"].map(str::to_owned));
+    patterns.extend(
+        ["*", "a*b", "*b*", "a_*", "a[*]", "a?*", "*!*", "a%*", "**", r"*\**", "[a]*"].map(str::to_owned),
+    );
     for pattern in patterns {
         let glob = Glob::parse(&pattern)?;
         let expected: Vec<&str> = CODES.into_iter().filter(|code| glob.matches(code)).collect();

@@ -107,3 +107,22 @@ pub async fn nodes_that_start_at_once_agree_on_a_key(site: &Site) -> TestResult 
     assert_eq!(secrets::find_or_keep(&*nodes[0], "cluster", &hash(9)).await?, keys[0]);
     Ok(())
 }
+
+pub async fn no_holder_takes_the_room_of_all_others(site: &Site) -> TestResult {
+    const FILL: Sql = Sql {
+        postgres: "INSERT INTO tickets (hash, holder, scope, expires_us) \
+                   SELECT decode(lpad(to_hex(i), 64, '0'), 'hex'), 'greedy', 'read', $2 \
+                   FROM generate_series(1, CAST($1 AS BIGINT)) AS i",
+        sqlite: "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
+                 INSERT INTO tickets (hash, holder, scope, expires_us) \
+                 SELECT CAST(printf('%032d', i) AS BLOB), 'greedy', 'read', $2 FROM n",
+    };
+    let database = site.open();
+    database.execute(&FILL, &[Value::Int(1000), Value::Int(NOON_US + 1)]).await?;
+    let of = |holder: &str| Ticket { holder: holder.to_owned(), scope: Scope::Read, pattern: None };
+    assert!(!tickets::create(&*database, &of("greedy"), &hash(1), NOON_US, NOON_US + 1).await?);
+    assert!(tickets::create(&*database, &of("modest"), &hash(2), NOON_US, NOON_US + 1).await?);
+    let later = NOON_US + 1;
+    assert!(tickets::create(&*database, &of("greedy"), &hash(3), later, later + 1).await?);
+    Ok(())
+}
