@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::access::{self, Access, AccessOptions};
 use crate::broker::{Broker, BrokerError, LocalBroker, rabbitmq, redis};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Settings};
+use crate::config::{self, AuthMode, Settings};
 use crate::database::postgres::{PostgresDatabase, PostgresOptions};
 use crate::database::sqlite::{SqliteDatabase, SqliteOptions};
 use crate::database::{Database, DatabaseError, Migrate};
@@ -134,10 +135,15 @@ impl Node {
         };
         shutdown.spawn(upkeep.run());
 
+        let access = Access::open(database.clone(), access_options(&settings.auth), clock.clone()).await?;
+        let access = Arc::new(access);
+        shutdown.spawn(access.clone().keep(shutdown.clone()));
+
         let options = server_options(&settings);
         let state = Arc::new(State::new(
             settings,
             database,
+            access,
             intake,
             hub,
             publisher,
@@ -165,6 +171,11 @@ impl Node {
     /// The address of the API; the same, unless it has its own.
     pub fn api_address(&self) -> SocketAddr {
         self.listening.api
+    }
+
+    /// Whether nobody is asked for a token.
+    pub fn is_open(&self) -> bool {
+        self.state.access.is_open()
     }
 
     pub fn metrics(&self) -> &Metrics {
@@ -316,6 +327,14 @@ fn look_at_ceilings(intake: Arc<Intake>, kept_bytes_max: u64, shutdown: &Shutdow
             }
         }
     });
+}
+
+fn access_options(auth: &config::Auth) -> AccessOptions {
+    AccessOptions {
+        asks: auth.mode == AuthMode::Tokens,
+        tokens: auth.tokens.iter().map(|token| access::digest(token.expose())).collect(),
+        failures_per_minute_max: auth.failures_per_minute_max,
+    }
 }
 
 fn hub_options(feed: &config::Feed) -> HubOptions {

@@ -8,12 +8,13 @@
 //! | 7 | `cli` |
 //! | 6 | `app` |
 //! | 5 | `http` |
-//! | 4 | `intake`, `feed`, `upkeep`, `presence` |
+//! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence` |
 //! | 3 | `storage` |
 //! | 2 | `database`, `broker`, `config`, `metrics` |
 //! | 1 | `rules` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
+pub mod access;
 pub mod app;
 pub mod broker;
 pub mod cli;

@@ -273,7 +273,7 @@ impl Metrics {
             ),
             unauthorized: register!(
                 "unauthorized",
-                "Requests refused for their token, host or origin",
+                "Requests refused for their token, scope, host or origin",
                 Counter::default()
             ),
             registry,

@@ -12,6 +12,7 @@ mod healthcheck;
 mod logging;
 mod migrate;
 mod serve;
+mod token;
 
 /// Catches every HTTP request sent to it, keeps it, answers it, and shows it live.
 ///
@@ -31,6 +32,9 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Bring the database's schema up to date, and end.
     Migrate(SettingsArgs),
+    /// Make, list and revoke tokens, in the database itself.
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Ask a node whether it is alive; for container health checks. Exit code 0 means it is.
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Print the reference of settings as Markdown.
@@ -69,6 +73,7 @@ pub fn run() -> ExitCode {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
+        Some(Command::Token(command)) => token::run(&command),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
         Some(Command::SettingsReference) => docs::settings(),
     }

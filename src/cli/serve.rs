@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{SettingsArgs, complain, logging};
 use crate::app::{self, Node};
-use crate::config::{AuthMode, LogFormat, Settings};
+use crate::config::{LogFormat, Settings};
 use crate::model::EndpointCode;
 
 #[derive(Debug, Clone, Args)]
@@ -117,11 +117,7 @@ fn welcome(node: &Node) {
         if capture == node.api_address() { base.clone() } else { format!("http://{}", node.api_address()) };
     let url = format!("{base}/{}/{}", settings.capture.prefix, code.to_segment());
     let stream = format!("{api}/api/stream?endpoint={}", code.to_segment());
-    let token = if settings.auth.mode == AuthMode::Tokens && !settings.auth.tokens.is_empty() {
-        " -H 'Authorization: Bearer <token>'"
-    } else {
-        ""
-    };
+    let token = if node.is_open() { "" } else { " -H 'Authorization: Bearer <token>'" };
     let data =
         settings.database.url.expose().strip_prefix("sqlite://").map(|path| format!("  kept in   {path}\n"));
     println!(

@@ -167,6 +167,7 @@ pub struct Broker {
 pub struct Auth {
     pub mode: AuthMode,
     pub tokens: Vec<Secret>,
+    pub failures_per_minute_max: u32,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

@@ -1,5 +1,7 @@
-//! An event: a journal entry, encoded at most once for each form of its body, and shared.
+//! An event: a journal entry, encoded at most once for each form of its body, and shared by all who may see
+//! its place.
 
+use std::fmt::Display;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -44,15 +46,20 @@ impl Event {
             BodyForm::Preview => &self.preview,
             BodyForm::None => &self.none,
         };
-        slot.get_or_init(|| self.encode(form))
+        slot.get_or_init(|| self.encode(form, self.cursor, Some(self.entry.seq)))
     }
 
-    fn encode(&self, form: BodyForm) -> Encoded {
+    /// The event for one subscriber alone, who is shown another cursor and no number.
+    pub fn encoded_apart(&self, form: BodyForm, cursor: &str) -> Encoded {
+        self.encode(form, cursor, None)
+    }
+
+    fn encode(&self, form: BodyForm, cursor: impl Display, seq: Option<i64>) -> Encoded {
         const HEADER_ROOM: usize = 10;
         let body = if form == BodyForm::None { 0 } else { self.entry.weight() };
         let mut buffer = Vec::with_capacity(1024 + body);
         buffer.resize(HEADER_ROOM, 0);
-        let written = wire::write_event(&mut buffer, self.cursor, &self.entry, form);
+        let written = wire::write_event(&mut buffer, cursor, seq, &self.entry, form);
         let (header, header_bytes) = text_frame_header(buffer.len() - HEADER_ROOM);
         let start = HEADER_ROOM - header_bytes;
         buffer[start..HEADER_ROOM].copy_from_slice(&header[..header_bytes]);

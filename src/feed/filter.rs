@@ -7,6 +7,8 @@ use crate::model::{Entry, EntryKind, Glob};
 /// Endpoints by pattern and methods by name; none means all.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
+    /// What the subscriber may see at all.
+    within: Option<Glob>,
     literals: HashSet<String>,
     globs: Vec<Glob>,
     methods: Vec<String>,
@@ -24,18 +26,31 @@ impl Filter {
         filter
     }
 
+    /// The filter of a subscriber who may see no more than the endpoints of a pattern.
+    pub fn within(self, pattern: Option<Glob>) -> Self {
+        Self { within: pattern, ..self }
+    }
+
     pub fn passes_endpoint(&self, code: &str) -> bool {
-        self.passes_all_endpoints()
+        self.within.as_ref().is_none_or(|pattern| pattern.matches(code)) && self.is_named(code)
+    }
+
+    fn is_named(&self, code: &str) -> bool {
+        self.names_no_endpoint()
             || self.literals.contains(code)
             || self.globs.iter().any(|glob| glob.matches(code))
     }
 
-    fn passes_all_endpoints(&self) -> bool {
+    fn passes_changes_of_all(&self) -> bool {
+        self.within.is_none() && self.names_no_endpoint()
+    }
+
+    fn names_no_endpoint(&self) -> bool {
         self.literals.is_empty() && self.globs.is_empty()
     }
 
     /// Removals and changes of an endpoint have no method and pass by their endpoint alone; changes of
-    /// anything else pass where no endpoint is named.
+    /// anything else pass where no endpoint is named, to who may see all.
     pub fn passes(&self, entry: &Entry) -> bool {
         let method = match &entry.what {
             EntryKind::Capture(capture) if !self.methods.is_empty() => {
@@ -43,6 +58,6 @@ impl Filter {
             }
             _ => true,
         };
-        method && entry.endpoint().map_or(self.passes_all_endpoints(), |code| self.passes_endpoint(code))
+        method && entry.endpoint().map_or(self.passes_changes_of_all(), |code| self.passes_endpoint(code))
     }
 }

@@ -10,7 +10,7 @@ mod publisher;
 mod sequencer;
 mod subscriber;
 
-pub use event::Event;
+pub use event::{Encoded, Event};
 pub use filter::Filter;
 pub use hub::{Hub, HubOptions};
 pub use large::LargeEvent;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::event::Event;
+use super::event::{Encoded, Event};
 use super::filter::Filter;
 use super::hub::Hub;
 use super::large::LargeEvent;
@@ -113,8 +113,7 @@ impl Subscriber {
     }
 
     /// An event whose body is sent piece by piece, where it is such a one.
-    pub fn large(&self, event: &Event) -> Option<LargeEvent> {
-        let encoded = event.encoded(self.form);
+    pub fn large(&self, event: &Event, encoded: &Encoded) -> Option<LargeEvent> {
         let EntryKind::Capture(capture) = &event.entry.what else { return None };
         (!encoded.is_whole())
             .then(|| LargeEvent::new(self.hub.database.clone(), capture.id, encoded.json(), b"}"))

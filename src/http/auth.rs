@@ -1,27 +1,90 @@
-//! Who may use everything but capture: whoever has a token; and without tokens, whoever is not a web page
-//! of another host (DNS rebinding).
+//! Who may use everything but capture: whoever has a token whose scope is enough; and without tokens, whoever
+//! is not a web page of another host (DNS rebinding).
 
+use std::future::{Ready, ready};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, header};
 use actix_web::middleware::Next;
-use actix_web::{HttpRequest, ResponseError, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, ResponseError, web};
 
-use super::client::{own_authority, split_port};
+use super::client::{Ends, own_authority, split_port};
 use super::problem::{Kind, Problem};
 use super::state::State;
-use crate::config::{AuthMode, Settings};
+use crate::access::{Denied, Holder, Identity};
+use crate::config::Settings;
+use crate::model::{EndpointCode, Glob, Scope};
 
-/// Guards a scope.
+/// Whoever has sent a request, for handlers. A route that nobody guards has none.
+pub struct Caller(pub Arc<Identity>);
+
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let identity = request.extensions().get::<Arc<Identity>>().cloned();
+        ready(identity.map(Self).ok_or_else(token_is_needed))
+    }
+}
+
+impl Caller {
+    /// That an endpoint is one of the caller's. It tells nothing of what there is: the pattern is theirs.
+    pub fn check_endpoint(&self, code: &EndpointCode) -> Result<(), Problem> {
+        match self.0.sees(code) {
+            true => Ok(()),
+            false => Err(Problem::because(Kind::Forbidden, "the token is for other endpoints")),
+        }
+    }
+}
+
+impl Caller {
+    /// Who they are, for the record of changes; None where nobody is asked.
+    pub fn by(&self) -> Option<&str> {
+        match &self.0.holder {
+            Holder::Anybody => None,
+            holder => Some(holder.name()),
+        }
+    }
+
+    /// That a rule is one of the caller's: both its name and the endpoints that it is for lie within the
+    /// pattern, so that neither tells of anybody else's.
+    pub fn check_rule(&self, name: &str, scope: Option<&Glob>) -> Result<(), Problem> {
+        match self.has_rule(name, scope) {
+            true => Ok(()),
+            false => {
+                let why = "with this token, a rule's name and scope lie within the token's pattern";
+                Err(Problem::because(Kind::Forbidden, why))
+            }
+        }
+    }
+
+    pub fn has_rule(&self, name: &str, scope: Option<&Glob>) -> bool {
+        let Some(pattern) = &self.0.pattern else { return true };
+        pattern.matches(name) && scope.is_none_or(|scope| pattern.contains(scope))
+    }
+
+    /// A code of the caller's own, made of something random.
+    pub fn new_code(&self, random: &str) -> Result<EndpointCode, Problem> {
+        let code = self.0.pattern.as_ref().map_or(random.to_owned(), |pattern| pattern.filled(random));
+        EndpointCode::parse(&code).map_err(|error| Problem::because(Kind::InvalidEndpointCode, error))
+    }
+}
+
+/// Guards a scope: finds out who sends a request, and lets nobody else in.
 pub async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let state = request.app_data::<web::Data<State>>().expect("every app has a state").clone();
-    match check(request.request(), &state.settings) {
-        Ok(()) => next.call(request).await.map(ServiceResponse::map_into_left_body),
+    match identify(request.request(), &state).await {
+        Ok(identity) => {
+            request.extensions_mut().insert(identity);
+            next.call(request).await.map(ServiceResponse::map_into_left_body)
+        }
         Err(problem) => {
             state.metrics.unauthorized.inc();
             Ok(request.into_response(problem.error_response().map_into_right_body()))
@@ -29,35 +92,74 @@ pub async fn guard(
     }
 }
 
-fn check(request: &HttpRequest, settings: &Settings) -> Result<(), Problem> {
-    let by_token = settings.auth.mode == AuthMode::Tokens && !settings.auth.tokens.is_empty();
-    if by_token {
-        let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = given.and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        });
-        let known = token.is_some_and(|token| {
-            // Every token is compared, whole, so that time tells nothing.
-            settings.auth.tokens.iter().fold(false, |known, own| same(own.expose(), token) | known)
-        });
-        if !known {
-            return Err(Problem::because(Kind::Unauthorized, "send `Authorization: Bearer <token>`"));
-        }
-    } else {
-        check_host(request, settings)?;
+/// Guards a route: it is for those whose scope is enough, `whole` where they must see all endpoints.
+pub async fn require(
+    scope: Scope,
+    whole: bool,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let allowed =
+        request.extensions().get::<Arc<Identity>>().is_some_and(|identity| identity.may(scope, whole));
+    if allowed {
+        return next.call(request).await.map(ServiceResponse::map_into_left_body);
     }
-    // A page's script may go elsewhere than its own host only where that is allowed; a WebSocket is not
-    // subject to CORS, so its origin is checked always.
-    if !by_token || request.headers().contains_key(header::UPGRADE) {
-        check_origin(request, settings)?;
+    if let Some(state) = request.app_data::<web::Data<State>>() {
+        state.metrics.unauthorized.inc();
     }
-    Ok(())
+    let without = if whole { ", for all endpoints" } else { "" };
+    let wanted = format!("the scope `{}`{without} is needed", scope.name());
+    let problem = Problem::because(Kind::Forbidden, wanted);
+    Ok(request.into_response(problem.error_response().map_into_right_body()))
 }
 
-fn same(own: &str, given: &str) -> bool {
-    own.len() == given.len()
-        && own.bytes().zip(given.bytes()).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
+async fn identify(request: &HttpRequest, state: &State) -> Result<Arc<Identity>, Problem> {
+    let settings = &state.settings;
+    let access = &state.access;
+    let is_open = access.is_open();
+    if is_open {
+        check_host(request, settings)?;
+    }
+    let client = || Ends::of(request, &settings.server.trusted_proxies).client;
+    let identity = match (bearer(request), ticket(request)) {
+        (None, Some(ticket)) => access.claim(ticket, client()).await?,
+        _ if is_open => Identity::all_mighty(Holder::Anybody),
+        (Some(token), _) => access.identify(token, client()).await?,
+        (None, None) => return Err(token_is_needed()),
+    };
+    // A page's script may go elsewhere than its own host only where that is allowed; a WebSocket is not
+    // subject to CORS, so its origin is checked always.
+    if is_open || request.headers().contains_key(header::UPGRADE) {
+        check_origin(request, settings)?;
+    }
+    Ok(identity)
+}
+
+fn bearer(request: &HttpRequest) -> Option<&str> {
+    let given = request.headers().get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = given.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// A ticket, where one is taken: streams alone, since browsers cannot send them a header.
+fn ticket(request: &HttpRequest) -> Option<&str> {
+    let takes_tickets = request.method() == Method::GET && request.path() == "/api/stream";
+    let mut pairs = request.query_string().split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(name, _)| takes_tickets && *name == "ticket").map(|(_, ticket)| ticket)
+}
+
+fn token_is_needed() -> Problem {
+    Problem::because(Kind::Unauthorized, "send `Authorization: Bearer <token>`")
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unknown => token_is_needed(),
+            Denied::TooMany(seconds) => Self::because(Kind::TooManyFailures, denied).retry_after(seconds),
+            Denied::Database(error) => error.into(),
+        }
+    }
 }
 
 /// A name that a page could have bound to this address is refused: rebinding needs a name.

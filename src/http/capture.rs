@@ -11,7 +11,6 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tracing::Instrument as _;
 use tracing::field::Empty;
-use uuid::{NoContext, Timestamp, Uuid};
 
 use super::answer::{Answer, answer, dribbled};
 use super::client::Ends;
@@ -26,6 +25,8 @@ use crate::metrics::Outcome;
 use crate::model::header_block::HeaderBlockBuilder;
 use crate::model::limits::ANSWER_BODY_BYTES_MAX;
 use crate::model::{self, Body, Capture, CaptureKind, EndpointCode, HeaderBlock, ReplyChoice, ReplySource};
+
+pub use crate::model::time::id_at;
 
 const CAPTURE_ID: HeaderName = HeaderName::from_static("x-creel-capture-id");
 
@@ -179,13 +180,6 @@ fn head_of(request: &HttpRequest, endpoint: EndpointCode, ends: Ends, received_u
         websocket: None,
         reply: ReplyChoice::of(ReplySource::Nothing, 0),
     }
-}
-
-/// A UUIDv7 of the time received.
-pub fn id_at(us: i64) -> Uuid {
-    let us = u64::try_from(us).unwrap_or_default();
-    let nanos = u32::try_from(us % 1_000_000 * 1000).unwrap_or_default();
-    Uuid::new_v7(Timestamp::from_unix(NoContext, us / 1_000_000, nanos))
 }
 
 fn method(method: &Method) -> Cow<'static, str> {

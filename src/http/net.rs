@@ -1,5 +1,6 @@
 //! The net under the API: panics and the framework's own errors are answered as problems, HEAD is answered
-//! as GET is, less the content, and bodies that no handler reads are drained.
+//! as GET is, less the content, bodies that no handler reads are drained, and browsers are told to make nothing
+//! of an answer.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use super::drain::{Shared, draining};
+use super::headers::secure_headers;
 use super::problem::{Kind, Problem};
 
 /// Wraps a scope.
@@ -43,7 +45,8 @@ pub async fn net(
             return Err(Problem::of_framework(status, &error.to_string()).into());
         }
     };
-    let response = as_problem(response);
+    let mut response = as_problem(response);
+    secure_headers(response.headers_mut());
     let response = if is_head { response.map_body(|_, body| unsent(&body)) } else { response };
     span.record("status", response.status().as_u16());
     Ok(match rest.filter(|_| !is_upgrade) {

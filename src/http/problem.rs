@@ -9,6 +9,7 @@ use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
+use super::headers::secure;
 use crate::database::DatabaseError;
 use crate::intake::Refusal;
 
@@ -52,10 +53,12 @@ kinds! {
     AddressDenied = "address-denied", 403, "This endpoint takes nothing from this address";
     ForeignHost = "foreign-host", 403, "The request names another host";
     ForeignOrigin = "foreign-origin", 403, "The request comes from a page of another origin";
+    Forbidden = "forbidden", 403, "The token is not enough";
     NotFound = "not-found", 404, "There is nothing here";
     UnknownCapture = "unknown-capture", 404, "There is no such capture";
     UnknownEndpoint = "unknown-endpoint", 404, "There is no such endpoint";
     UnknownRule = "unknown-rule", 404, "There is no such rule";
+    UnknownToken = "unknown-token", 404, "There is no such token";
     MethodNotAllowed = "method-not-allowed", 405, "The method is not for this resource";
     BodyTimeout = "body-timeout", 408, "The body did not arrive in time";
     PreconditionFailed = "precondition-failed", 412, "It is not in the state that was asked for";
@@ -63,6 +66,7 @@ kinds! {
     WebSocketVersion = "websocket-version", 426, "WebSocket version 13 is needed";
     RateLimited = "rate-limited", 429, "This address sends too much";
     TemplateFailed = "template-failed", 500, "The reply's template failed";
+    TooManyFailures = "too-many-failures", 429, "This address has been wrong too often";
     DataRefused = "data-refused", 500, "The database refused the data";
     Internal = "internal", 500, "Creel made a mistake";
     Overloaded = "overloaded", 503, "There is no room at the moment";
@@ -162,7 +166,7 @@ impl ResponseError for Problem {
             Kind::WebSocketVersion => drop(response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"))),
             _ => {}
         }
-        response.body(self.document())
+        secure(response.body(self.document()))
     }
 }
 

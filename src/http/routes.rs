@@ -1,7 +1,9 @@
-//! The whole table of routes.
+//! The whole table of routes, and what each needs.
 
+use actix_web::body::BoxBody;
+use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Resource, ResponseError as _, Route, guard};
 
@@ -10,10 +12,27 @@ use super::problem::{Kind, Problem};
 use super::server::Surface;
 use super::state::State;
 use super::{api, auth, capture, cors_of_api, operations, socket};
+use crate::model::Scope;
+
+/// What a request must be allowed, to be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    /// For everybody: no token, no scope.
+    Nothing,
+    Read,
+    Write,
+    /// For tokens without a pattern only: it concerns the whole cluster.
+    ReadAll,
+    WriteAll,
+    Admin,
+}
 
 pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
-    config.service(resource("/healthz", [("GET", get().to(operations::healthz))]).wrap(from_fn(net)));
-    config.service(resource("/readyz", [("GET", get().to(operations::readyz))]).wrap(from_fn(net)));
+    use Needs::{Admin, Nothing, Read, ReadAll, Write, WriteAll};
+
+    config
+        .service(resource("/healthz", [("GET", Nothing, get().to(operations::healthz))]).wrap(from_fn(net)));
+    config.service(resource("/readyz", [("GET", Nothing, get().to(operations::readyz))]).wrap(from_fn(net)));
     if surface.captures() {
         let prefix = &state.settings.capture.prefix;
         config.service(web::scope(&format!("/{prefix}")).default_service(web::to(capture::capture)));
@@ -24,75 +43,93 @@ pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
                 .wrap(from_fn(auth::guard))
                 .wrap(cors_of_api(&state.settings))
                 .wrap(from_fn(net))
-                .service(resource("/captures", [("GET", get().to(api::captures::list))]))
+                .service(resource("/captures", [("GET", Read, get().to(api::captures::list))]))
                 .service(resource(
                     "/captures/{id}",
                     [
-                        ("GET", get().to(api::captures::show)),
-                        ("DELETE", web::delete().to(api::captures::remove)),
+                        ("GET", Read, get().to(api::captures::show)),
+                        ("DELETE", Write, web::delete().to(api::captures::remove)),
                     ],
                 ))
-                .service(resource("/captures/{id}/body", [("GET", get().to(api::captures::body))]))
+                .service(resource("/captures/{id}/body", [("GET", Read, get().to(api::captures::body))]))
                 .service(resource(
                     "/endpoints",
                     [
-                        ("GET", get().to(api::endpoints::list)),
-                        ("POST", web::post().to(api::endpoints::generate)),
+                        ("GET", Read, get().to(api::endpoints::list)),
+                        ("POST", Write, web::post().to(api::endpoints::generate)),
                     ],
                 ))
                 .service(resource(
                     "/endpoints/{code}",
                     [
-                        ("GET", get().to(api::endpoints::show)),
-                        ("PUT", web::put().to(api::endpoints::save)),
-                        ("DELETE", web::delete().to(api::endpoints::remove)),
+                        ("GET", Read, get().to(api::endpoints::show)),
+                        ("PUT", Write, web::put().to(api::endpoints::save)),
+                        ("DELETE", Write, web::delete().to(api::endpoints::remove)),
                     ],
                 ))
-                .service(resource("/rules", [("GET", get().to(api::rules::list))]))
+                .service(resource("/rules", [("GET", Read, get().to(api::rules::list))]))
                 .service(resource(
                     "/rules/{name}",
                     [
-                        ("GET", get().to(api::rules::show)),
-                        ("PUT", web::put().to(api::rules::save)),
-                        ("DELETE", web::delete().to(api::rules::remove)),
+                        ("GET", Read, get().to(api::rules::show)),
+                        ("PUT", Write, web::put().to(api::rules::save)),
+                        ("DELETE", Write, web::delete().to(api::rules::remove)),
                     ],
                 ))
                 .service(resource(
                     "/rules/{name}/hits",
                     [
-                        ("GET", get().to(api::rules::hits)),
-                        ("DELETE", web::delete().to(api::rules::reset_hits)),
+                        ("GET", Read, get().to(api::rules::hits)),
+                        ("DELETE", Write, web::delete().to(api::rules::reset_hits)),
                     ],
                 ))
                 .service(resource(
                     "/config",
-                    [("GET", get().to(api::config::export)), ("PUT", web::put().to(api::config::replace))],
+                    [
+                        ("GET", ReadAll, get().to(api::config::export)),
+                        ("PUT", WriteAll, web::put().to(api::config::replace)),
+                    ],
                 ))
-                .service(resource("/scenarios", [("GET", get().to(api::rules::scenarios))]))
-                .service(resource("/scenarios/{name}", [("PUT", web::put().to(api::rules::set_scenario))]))
+                .service(resource("/scenarios", [("GET", ReadAll, get().to(api::rules::scenarios))]))
+                .service(resource(
+                    "/scenarios/{name}",
+                    [("PUT", Write, web::put().to(api::rules::set_scenario))],
+                ))
                 .service(resource(
                     "/endpoints/{code}/captures",
-                    [("DELETE", web::delete().to(api::endpoints::remove_captures))],
+                    [("DELETE", Write, web::delete().to(api::endpoints::remove_captures))],
                 ))
-                .service(resource("/nodes", [("GET", get().to(api::nodes::list))]))
-                .service(resource("/settings", [("GET", get().to(api::settings::show))]))
-                .service(resource("/reports/captures", [("GET", get().to(api::reports::captures))]))
-                .service(resource("/reports/endpoints", [("GET", get().to(api::reports::endpoints))]))
-                .service(resource("/stream", [("GET", get().to(socket::stream::stream))]))
+                .service(resource("/nodes", [("GET", Admin, get().to(api::nodes::list))]))
+                .service(resource("/settings", [("GET", Admin, get().to(api::settings::show))]))
+                .service(resource("/reports/captures", [("GET", Admin, get().to(api::reports::captures))]))
+                .service(resource("/reports/endpoints", [("GET", Admin, get().to(api::reports::endpoints))]))
+                .service(resource("/stream", [("GET", Read, get().to(socket::stream::stream))]))
+                .service(resource("/tickets", [("POST", Read, web::post().to(api::tickets::create))]))
+                .service(resource(
+                    "/tokens",
+                    [
+                        ("GET", Admin, get().to(api::tokens::list)),
+                        ("POST", Admin, web::post().to(api::tokens::create)),
+                    ],
+                ))
+                .service(resource("/tokens/{id}", [("DELETE", Admin, web::delete().to(api::tokens::revoke))]))
                 .default_service(web::to(nothing_here)),
         );
-        let metrics = resource("/metrics", [("GET", get().to(operations::metrics))]);
+        let metrics = resource("/metrics", [("GET", Admin, get().to(operations::metrics))]);
         config.service(metrics.wrap(from_fn(auth::guard)).wrap(from_fn(net)));
     }
     config.default_service(web::to(nothing_here));
 }
 
-/// A resource that answers other methods with a problem, and says which ones it has.
-fn resource<const N: usize>(path: &str, methods: [(&'static str, Route); N]) -> Resource {
-    let names = methods.iter().map(|(name, _)| if *name == "GET" { "GET, HEAD" } else { name });
+/// A resource that asks what each method needs, answers other methods with a problem, and says which ones it
+/// has.
+fn resource<const N: usize>(path: &str, methods: [(&'static str, Needs, Route); N]) -> Resource {
+    let names = methods.iter().map(|(name, ..)| if *name == "GET" { "GET, HEAD" } else { name });
     let allowed = names.collect::<Vec<_>>().join(", ");
     let resource = web::resource(path);
-    let resource = methods.into_iter().fold(resource, |resource, (_, route)| resource.route(route));
+    let resource = methods
+        .into_iter()
+        .fold(resource, |resource, (_, needs, route)| resource.route(guarded(route, needs)));
     resource.default_service(web::to(move |method: Method| {
         let allowed = allowed.clone();
         async move {
@@ -104,6 +141,20 @@ fn resource<const N: usize>(path: &str, methods: [(&'static str, Route); N]) -> 
             }
             response
         }
+    }))
+}
+
+fn guarded(route: Route, needs: Needs) -> Route {
+    let (scope, whole) = match needs {
+        Needs::Nothing => return route,
+        Needs::Read => (Scope::Read, false),
+        Needs::Write => (Scope::Write, false),
+        Needs::ReadAll => (Scope::Read, true),
+        Needs::WriteAll => (Scope::Write, true),
+        Needs::Admin => (Scope::Admin, true),
+    };
+    route.wrap(from_fn(move |request: ServiceRequest, next: Next<BoxBody>| {
+        auth::require(scope, whole, request, next)
     }))
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand::Rng as _;
 use tokio::sync::Semaphore;
 
+use crate::access::Access;
 use crate::broker::{Broker, BrokerState};
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -23,6 +24,7 @@ use crate::shutdown::Shutdown;
 pub struct State {
     pub settings: Settings,
     pub database: Arc<dyn Database>,
+    pub access: Arc<Access>,
     pub intake: Arc<Intake>,
     pub hub: Arc<Hub>,
     pub publisher: Arc<Publisher>,
@@ -44,6 +46,7 @@ impl State {
     pub fn new(
         settings: Settings,
         database: Arc<dyn Database>,
+        access: Arc<Access>,
         intake: Arc<Intake>,
         hub: Arc<Hub>,
         publisher: Arc<Publisher>,
@@ -58,6 +61,7 @@ impl State {
             render_limits: settings.rules.render_limits(),
             settings,
             database,
+            access,
             intake,
             hub,
             publisher,

@@ -33,6 +33,11 @@ impl Cursor {
 
     pub fn parse(token: &str) -> Result<Self, InvalidCursor> {
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| InvalidCursor)?;
+        Self::from_bytes(&bytes)
+    }
+
+    /// Reads what [`Self::to_bytes`] has made.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidCursor> {
         let bytes: [u8; BYTES] = bytes.try_into().map_err(|_| InvalidCursor)?;
         let (head, digest) = bytes.split_at(1 + 8 + 8);
         let (format, places) = head.split_at(1);
@@ -48,6 +53,16 @@ impl Cursor {
         Ok(cursor)
     }
 
+    /// The cursor's format and fields, of the same length always.
+    pub fn to_bytes(self) -> [u8; BYTES] {
+        let mut bytes = [0; BYTES];
+        bytes[0] = FORMAT;
+        bytes[1..9].copy_from_slice(&self.epoch.to_be_bytes());
+        bytes[9..17].copy_from_slice(&self.seq.to_be_bytes());
+        bytes[17..].copy_from_slice(&self.digest.to_be_bytes());
+        bytes
+    }
+
     /// Whether the entry with this id can be the one that the cursor stands behind.
     pub fn fits(&self, id: Uuid) -> bool {
         self.digest == 0 || self.digest == digest(id)
@@ -56,13 +71,8 @@ impl Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = [0; BYTES];
-        bytes[0] = FORMAT;
-        bytes[1..9].copy_from_slice(&self.epoch.to_be_bytes());
-        bytes[9..17].copy_from_slice(&self.seq.to_be_bytes());
-        bytes[17..].copy_from_slice(&self.digest.to_be_bytes());
         let mut text = [0; BYTES * 4 / 3];
-        let length = URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).map_err(|_| fmt::Error)?;
+        let length = URL_SAFE_NO_PAD.encode_slice(self.to_bytes(), &mut text).map_err(|_| fmt::Error)?;
         f.write_str(std::str::from_utf8(&text[..length]).map_err(|_| fmt::Error)?)
     }
 }

@@ -1,4 +1,6 @@
-//! Endpoint patterns of stream filters: `*` stands for any run of characters, `\*` for the character.
+//! Endpoint patterns of stream filters and tokens: `*` stands for any run of characters, `\*` for the character.
+
+use std::fmt;
 
 use super::limits::GLOB_BYTES_MAX;
 
@@ -55,6 +57,41 @@ impl Glob {
         }
     }
 
+    /// The pattern as the right side of SQL's `LIKE ... ESCAPE '!'`, which heeds case on Postgres only.
+    pub fn as_like(&self) -> String {
+        let escaped = |c| match c {
+            '%' | '_' | '!' => ['!', c].iter().collect(),
+            other => String::from(other),
+        };
+        self.translated("%", escaped)
+    }
+
+    /// The pattern as the right side of SQLite's `GLOB`.
+    pub fn as_sqlite_glob(&self) -> String {
+        let escaped = |c| match c {
+            '*' | '?' | '[' => ['[', c, ']'].iter().collect(),
+            other => String::from(other),
+        };
+        self.translated("*", escaped)
+    }
+
+    fn translated(&self, wildcard: &str, escaped: impl Fn(char) -> String) -> String {
+        let stretches: Vec<String> =
+            self.parts.iter().map(|part| part.chars().map(&escaped).collect()).collect();
+        stretches.join(wildcard)
+    }
+
+    /// The pattern with its wildcards replaced by a text.
+    pub fn filled(&self, text: &str) -> String {
+        self.parts.join(text)
+    }
+
+    /// Whether everything that another pattern matches is matched by this one: its wildcards can only be met by
+    /// wildcards. (No code has a control character, so that one can stand for them.)
+    pub fn contains(&self, other: &Self) -> bool {
+        self.matches(&other.filled("\0"))
+    }
+
     /// Whether the whole text matches. Takes time linear in the text for each wildcard, no backtracking:
     /// the leftmost place of each stretch is as good as any.
     pub fn matches(&self, text: &str) -> bool {
@@ -69,6 +106,17 @@ impl Glob {
             }
         }
         rest.ends_with(last.as_str())
+    }
+}
+
+/// As it was written, for [`Glob::parse`].
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let escaped = |c| match c {
+            '*' | '\\' => ['\\', c].iter().collect(),
+            other => String::from(other),
+        };
+        f.write_str(&self.translated("*", escaped))
     }
 }
 
@@ -97,5 +145,14 @@ mod tests {
         }
         assert_eq!(Glob::parse(r"a\b"), Err(InvalidGlob::Escape));
         assert_eq!(Glob::parse(""), Err(InvalidGlob::Length));
+    }
+
+    #[test]
+    fn a_pattern_says_the_same_in_sql_and_as_it_was_written() {
+        let text = r"a%_!?[]\*\\*z*";
+        let pattern = Glob::parse(text).unwrap();
+        assert_eq!(pattern.to_string(), text);
+        assert_eq!(pattern.as_like(), r"a!%!_!!?[]*\%z%");
+        assert_eq!(pattern.as_sqlite_glob(), r"a%_![?][[]][*]\*z*");
     }
 }

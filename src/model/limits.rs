@@ -12,6 +12,15 @@ pub const GLOB_BYTES_MAX: usize = 512;
 /// Patterns and methods that one subscription may name.
 pub const FILTER_TERMS_MAX: usize = 64;
 
+/// Longest name of a token, in bytes.
+pub const TOKEN_NAME_BYTES_MAX: usize = 100;
+
+/// Longest time that a token may be given, in days.
+pub const TOKEN_DAYS_MAX: i64 = 3_650;
+
+/// Tokens that may be in force at a time: every node holds them all.
+pub const TOKENS_MAX: u32 = 10_000;
+
 /// What is kept of an answer's body, in bytes.
 pub const ANSWER_BODY_BYTES_MAX: usize = 8 * 1024;
 

@@ -10,7 +10,9 @@ pub mod header_block;
 pub mod limits;
 pub mod node;
 pub mod report;
+pub mod scope;
 pub mod time;
+pub mod token;
 pub mod wire;
 
 pub use answer::Answer;
@@ -23,3 +25,4 @@ pub use entry::{Change, ConfigurationChange, ConfigurationKind, Entry, EntryKind
 pub use glob::Glob;
 pub use header_block::HeaderBlock;
 pub use node::{Node, NodeState};
+pub use scope::Scope;

@@ -1,6 +1,7 @@
-//! Instants as text (RFC 3339), in microseconds since the Unix epoch inside.
+//! Instants as text (RFC 3339) and as ids, in microseconds since the Unix epoch inside.
 
 use jiff::Timestamp;
+use uuid::{NoContext, Uuid};
 
 /// `2026-11-21T08:30:00.000001Z`; out of range shows as the epoch.
 pub fn rfc3339(us: i64) -> String {
@@ -10,6 +11,13 @@ pub fn rfc3339(us: i64) -> String {
 /// Reads an RFC 3339 instant with its offset; None where it is none.
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
     text.parse::<Timestamp>().ok().map(Timestamp::as_microsecond)
+}
+
+/// A UUIDv7 of a time.
+pub fn id_at(us: i64) -> Uuid {
+    let us = u64::try_from(us).unwrap_or_default();
+    let nanos = u32::try_from(us % 1_000_000 * 1000).unwrap_or_default();
+    Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, us / 1_000_000, nanos))
 }
 
 #[cfg(test)]

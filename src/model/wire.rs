@@ -45,8 +45,14 @@ pub enum Written {
 pub const AFTER_CONTENT: &[u8] = b"\"}}";
 
 /// Writes the event of an entry: `{"type":...,"cursor":...,"capture":{...}}`. With
-/// [`Written::UpToContent`] the event ends with one more brace.
-pub fn write_event(out: &mut Vec<u8>, cursor: impl Display, entry: &Entry, form: BodyForm) -> Written {
+/// [`Written::UpToContent`] the event ends with one more brace. Without a `seq` it is not told.
+pub fn write_event(
+    out: &mut Vec<u8>,
+    cursor: impl Display,
+    seq: Option<i64>,
+    entry: &Entry,
+    form: BodyForm,
+) -> Written {
     let (kind, key) = match &entry.what {
         EntryKind::Capture(_) => ("capture", "capture"),
         EntryKind::Removal(_) => ("removal", "removal"),
@@ -54,9 +60,10 @@ pub fn write_event(out: &mut Vec<u8>, cursor: impl Display, entry: &Entry, form:
     };
     put(out, format_args!("{{\"type\":\"{kind}\",\"cursor\":\"{cursor}\",\"{key}\":"));
     let written = match &entry.what {
-        EntryKind::Capture(capture) => write_capture(out, entry.seq, capture, form, None),
+        EntryKind::Capture(capture) => write_capture(out, seq, capture, form, None),
         EntryKind::Removal(removal) => {
-            put(out, format_args!("{{\"seq\":{},\"id\":\"{}\",\"endpoint\":", entry.seq, removal.id));
+            write_number(out, seq);
+            put(out, format_args!("\"id\":\"{}\",\"endpoint\":", removal.id));
             text(out, removal.endpoint.as_str());
             put(out, format_args!(",\"at\":\"{}\",", rfc3339(removal.at_us)));
             match removal.removed {
@@ -67,14 +74,8 @@ pub fn write_event(out: &mut Vec<u8>, cursor: impl Display, entry: &Entry, form:
         }
         EntryKind::Configuration(change) => {
             let (kind, what) = (change.kind.name(), change.change.name());
-            put(
-                out,
-                format_args!(
-                    "{{\"seq\":{},\"id\":\"{}\",\"change\":\"{kind}.{what}\",",
-                    entry.seq, change.id
-                ),
-            );
-            put(out, format_args!("\"{kind}\":"));
+            write_number(out, seq);
+            put(out, format_args!("\"id\":\"{}\",\"change\":\"{kind}.{what}\",\"{kind}\":", change.id));
             text(out, &change.name);
             put(out, format_args!(",\"at\":\"{}\",\"by\":", rfc3339(change.at_us)));
             match &change.by {
@@ -94,15 +95,16 @@ pub fn write_event(out: &mut Vec<u8>, cursor: impl Display, entry: &Entry, form:
 /// How an answer shows: the outer None leaves it out, the inner one says "not recorded".
 pub type ShownAnswer<'a> = Option<Option<&'a Answer>>;
 
-/// Writes a capture as an object.
+/// Writes a capture as an object; its place only where it is given.
 pub fn write_capture(
     out: &mut Vec<u8>,
-    seq: i64,
+    seq: impl Into<Option<i64>>,
     capture: &Capture,
     form: BodyForm,
     answer: ShownAnswer<'_>,
 ) -> Written {
-    put(out, format_args!("{{\"seq\":{seq},\"id\":\"{}\",\"endpoint\":", capture.id));
+    write_number(out, seq.into());
+    put(out, format_args!("\"id\":\"{}\",\"endpoint\":", capture.id));
     text(out, capture.endpoint.as_str());
     put(
         out,
@@ -157,6 +159,14 @@ pub fn write_capture(
         write_answer(out, answer);
     }
     write_body(out, capture, form)
+}
+
+/// Begins an object with an entry's place.
+fn write_number(out: &mut Vec<u8>, seq: Option<i64>) {
+    out.push(b'{');
+    if let Some(seq) = seq {
+        put(out, format_args!("\"seq\":{seq},"));
+    }
 }
 
 fn write_body(out: &mut Vec<u8>, capture: &Capture, form: BodyForm) -> Written {

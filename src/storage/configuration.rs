@@ -78,22 +78,21 @@ pub async fn find(
     rows.first().map(|row| item(row, 0)).transpose()
 }
 
-/// A page of items by name, removed ones too where that is wished.
+/// A page of items by name, without removed ones.
 pub async fn list(
     database: &dyn Database,
     kind: ConfigurationKind,
     behind: &str,
     limit: u32,
-    removed_too: bool,
 ) -> Result<Vec<Item>, DatabaseError> {
     const SQL: Sql = Sql::same(concat!(
         "SELECT ",
         item!(),
-        " FROM configuration c WHERE c.kind = $1 AND c.name > $2 AND (c.document IS NOT NULL OR $4 = 1) \
+        " FROM configuration c WHERE c.kind = $1 AND c.name > $2 AND c.document IS NOT NULL \
          ORDER BY c.name LIMIT $3"
     ));
     let behind = Value::Text(behind.to_owned());
-    let values = [kind_value(kind), behind, Value::Int(limit.into()), Value::Int(removed_too.into())];
+    let values = [kind_value(kind), behind, Value::Int(limit.into())];
     database.query(&SQL, &values).await?.iter().map(|row| item(row, 0)).collect()
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::database::columns::{self, columns, preview_columns};
-use crate::database::{Database, DatabaseError, Row, Sql, Value};
-use crate::model::{Capture, EndpointCode, Entry, EntryKind};
+use crate::database::{Database, DatabaseError, Dialect, Row, Sql, Value};
+use crate::model::{Capture, EndpointCode, Entry, EntryKind, Glob};
 
 /// The newest entry's place, and what its numbers stand on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +97,8 @@ pub enum Order {
 #[derive(Debug, Clone)]
 pub struct Listing {
     pub endpoint: Option<EndpointCode>,
+    /// Only of endpoints that match; whoever asks may not see others.
+    pub within: Option<Glob>,
     pub method: Option<String>,
     /// Received at or after, in microseconds.
     pub from_us: Option<i64>,
@@ -117,7 +119,13 @@ pub async fn list_captures(
 ) -> Result<Vec<(i64, Arc<Capture>)>, DatabaseError> {
     macro_rules! page {
         ($of_endpoint:literal, $beyond:literal, $order:literal) => {
-            Sql::same(concat!(
+            Sql {
+                postgres: page!($of_endpoint, $beyond, $order, "j.endpoint LIKE $9 ESCAPE '!'"),
+                sqlite: page!($of_endpoint, $beyond, $order, "j.endpoint GLOB $9"),
+            }
+        };
+        ($of_endpoint:literal, $beyond:literal, $order:literal, $matches:literal) => {
+            concat!(
                 "SELECT j.seq, ",
                 preview_columns!(),
                 " FROM journal j LEFT JOIN endpoint_totals t USING (endpoint) WHERE ",
@@ -126,11 +134,13 @@ pub async fn list_captures(
                 $beyond,
                 " $2 AND j.kind < 20 AND j.seq > COALESCE(t.floor_seq, 0) \
                  AND (CAST($3 AS TEXT) = '' OR j.method = $3) \
-                 AND j.seq >= $4 AND j.seq <= $5 AND j.received_us >= $6 AND j.received_us < $7 \
+                 AND (CAST($9 AS TEXT) = '' OR ",
+                $matches,
+                ") AND j.seq >= $4 AND j.seq <= $5 AND j.received_us >= $6 AND j.received_us < $7 \
                  ORDER BY j.seq ",
                 $order,
                 " LIMIT $8"
-            ))
+            )
         };
     }
     const OF_ONE_OLDEST: Sql = page!("j.endpoint = $1", ">", "ASC");
@@ -154,6 +164,7 @@ pub async fn list_captures(
         Value::Int(listing.from_us.unwrap_or(i64::MIN)),
         Value::Int(listing.until_us.unwrap_or(i64::MAX)),
         Value::Int(listing.limit.into()),
+        pattern_value(database.dialect(), listing.within.as_ref()),
     ];
     let found = entries(&database.query(sql, &values).await?)?;
     Ok(found
@@ -209,6 +220,15 @@ pub async fn first_place_at(database: &dyn Database, us: i64) -> Result<i64, Dat
 pub fn first_id_at(us: i64) -> Uuid {
     let ms = u64::try_from(us.max(0) / 1000).unwrap_or_default().min((1 << 48) - 1);
     Uuid::from_u128(u128::from(ms) << 80)
+}
+
+/// A pattern as a dialect compares with it; none, and it is empty.
+pub(super) fn pattern_value(dialect: Dialect, pattern: Option<&Glob>) -> Value {
+    Value::Text(match (pattern, dialect) {
+        (None, _) => String::new(),
+        (Some(pattern), Dialect::Postgres) => pattern.as_like(),
+        (Some(pattern), Dialect::Sqlite) => pattern.as_sqlite_glob(),
+    })
 }
 
 pub(super) fn id_value(id: Uuid) -> Value {

@@ -10,5 +10,8 @@ pub mod removals;
 pub mod reports;
 pub mod retention;
 pub mod rollups;
+pub mod secrets;
 pub mod states;
+pub mod tickets;
+pub mod tokens;
 pub mod totals;

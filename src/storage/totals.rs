@@ -1,8 +1,9 @@
 //! Totals of each endpoint, folded from the journal by range of `seq`, so that no listing scans captures.
 
+use super::journal::pattern_value;
 use crate::database::columns;
 use crate::database::{Database, DatabaseError, Sql, Value};
-use crate::model::EndpointCode;
+use crate::model::{EndpointCode, Glob};
 
 /// An endpoint as the listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,21 +55,35 @@ pub async fn fold(database: &dyn Database, upto: i64) -> Result<(), DatabaseErro
     database.batch(&[(&LOCK_FOLDED, vec![]), (&FOLD, range()), (&MARK, range())]).await.map(drop)
 }
 
-/// A page of endpoints that have caught something or were declared, by code.
+/// A page of endpoints that have caught something or were declared, by code; with a pattern, of those that
+/// match.
 pub async fn list(
     database: &dyn Database,
+    within: Option<&Glob>,
     behind: Option<&str>,
     limit: u32,
 ) -> Result<Vec<Totals>, DatabaseError> {
-    const SQL: Sql = Sql::same(
-        "SELECT code, captures, bytes, last_us FROM ( \
-           SELECT endpoint AS code, captures, bytes, last_us FROM endpoint_totals WHERE last_us IS NOT NULL \
-           UNION ALL SELECT name, 0, 0, NULL FROM configuration c WHERE c.kind = 'endpoint' AND \
-             c.document IS NOT NULL AND NOT EXISTS \
-               (SELECT 1 FROM endpoint_totals t WHERE t.endpoint = c.name AND t.last_us IS NOT NULL) \
-         ) AS listed WHERE code > $1 ORDER BY code LIMIT $2",
-    );
-    let values = [Value::Text(behind.unwrap_or_default().to_owned()), Value::Int(limit.into())];
+    macro_rules! page {
+        ($matches:literal) => {
+            concat!(
+                "SELECT code, captures, bytes, last_us FROM ( \
+                   SELECT endpoint AS code, captures, bytes, last_us FROM endpoint_totals \
+                   WHERE last_us IS NOT NULL \
+                   UNION ALL SELECT name, 0, 0, NULL FROM configuration c WHERE c.kind = 'endpoint' \
+                     AND c.document IS NOT NULL AND NOT EXISTS \
+                       (SELECT 1 FROM endpoint_totals t WHERE t.endpoint = c.name AND t.last_us IS NOT NULL) \
+                 ) AS listed WHERE code > $1 AND (CAST($3 AS TEXT) = '' OR ",
+                $matches,
+                ") ORDER BY code LIMIT $2"
+            )
+        };
+    }
+    const SQL: Sql = Sql { postgres: page!("code LIKE $3 ESCAPE '!'"), sqlite: page!("code GLOB $3") };
+    let values = [
+        Value::Text(behind.unwrap_or_default().to_owned()),
+        Value::Int(limit.into()),
+        pattern_value(database.dialect(), within),
+    ];
     let rows = database.query(&SQL, &values).await?;
     rows.iter()
         .map(|row| {

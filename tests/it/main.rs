@@ -34,6 +34,7 @@ mod sqlite;
 mod stream;
 mod tidy;
 mod tls;
+mod tokens;
 
 fn main() -> ExitCode {
     if selftest::guard::is_to_hold() {
@@ -61,6 +62,7 @@ fn trials() -> Vec<Trial> {
         api::trials(),
         rules::trials(),
         access::trials(),
+        tokens::trials(),
         settings::trials(),
         operations::trials(),
         retention::trials(),

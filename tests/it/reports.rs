@@ -183,7 +183,7 @@ fn old_capture(received_us: i64) -> TestResult<Arc<Capture>> {
         client: [127, 0, 0, 1].into(),
         body: Body::default(),
         websocket: None,
-        reply: ReplyChoice { source: ReplySource::Default, status: 200 },
+        reply: ReplyChoice::of(ReplySource::Default, 200),
     }))
 }
 
@@ -199,7 +199,7 @@ async fn old_captures_are_reported_by_hour_and_day(url: &str) -> TestResult {
     }
     let database = open(url)?;
     database.migrate(Migrate::Apply).await?;
-    database.append(&JournalBatch { captures: &captures, config_seq: 0 }).await?;
+    database.append(&JournalBatch { captures: &captures, config_seq: 0, states: None }).await?;
     database.close().await;
     drop(database);
 
@@ -257,7 +257,9 @@ async fn what_cannot_be_counted_holds_nothing_up(url: &str) -> TestResult {
     const SPOIL: Sql = Sql::same("UPDATE journal SET detail = 'no JSON'");
     let database = open(url)?;
     database.migrate(Migrate::Apply).await?;
-    database.append(&JournalBatch { captures: &[old_capture(now_us()?)?], config_seq: 0 }).await?;
+    database
+        .append(&JournalBatch { captures: &[old_capture(now_us()?)?], config_seq: 0, states: None })
+        .await?;
     database.execute(&SPOIL, &[]).await?;
     database.close().await;
     drop(database);

@@ -1,5 +1,7 @@
 //! Captures: list, show, body, remove.
 
+use std::sync::Arc;
+
 use actix_web::http::header::{self, ContentType};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
@@ -8,17 +10,22 @@ use uuid::Uuid;
 
 use super::query::{Query, invalid};
 use crate::feed::LargeEvent;
+use crate::http::auth::Caller;
 use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
 use crate::http::socket::CHUNK_BYTES;
 use crate::http::state::State;
 use crate::model::wire::{self, BodyForm, Written};
-use crate::model::{BodyContent, Cursor, EndpointCode};
+use crate::model::{BodyContent, Capture, Cursor, EndpointCode};
 use crate::storage::journal::{Listing, Order};
 use crate::storage::{self};
 
 /// A page of captures: `{"captures":[...],"next":"<cursor>"}`, where `next` is null behind the last.
-pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn list(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     let names = ["endpoint", "method", "from", "until", "cursor", "order", "limit", "body"];
     let query = Query::parse(request.query_string(), &names, &[])?;
     let settings = &state.settings.api;
@@ -29,9 +36,10 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
             "a listing shows `preview` or `none`; ask for one capture to see all of it",
         ));
     }
+    let places = state.access.places(&caller.0);
     let cursor = query
         .one("cursor")
-        .map(|token| Cursor::parse(token).map_err(|error| Problem::because(Kind::InvalidCursor, error)))
+        .map(|token| places.read(token).map_err(|error| Problem::because(Kind::InvalidCursor, error)))
         .transpose()?;
     if let Some(cursor) = cursor {
         let id = storage::journal::find_id(state.database.as_ref(), cursor.seq).await?;
@@ -41,6 +49,7 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
     }
     let listing = Listing {
         endpoint: query.parsed("endpoint", EndpointCode::parse)?,
+        within: caller.0.pattern.clone(),
         method: query.one("method").map(str::to_owned),
         from_us: query.instant("from")?,
         until_us: query.instant("until")?,
@@ -59,12 +68,13 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
         if i > 0 {
             out.push(b',');
         }
-        wire::write_capture(&mut out, *seq, capture, form, None);
+        wire::write_capture(&mut out, places.number(*seq), capture, form, None);
     }
     out.extend_from_slice(b"],\"next\":");
     match captures.last() {
         Some((seq, capture)) if captures.len() == listing.limit as usize => {
-            wire::text(&mut out, &Cursor::behind(state.hub.epoch(), *seq, capture.id).to_string());
+            let cursor = Cursor::behind(state.hub.epoch(), *seq, capture.id);
+            wire::text(&mut out, &places.write(cursor));
         }
         _ => out.extend_from_slice(b"null"),
     }
@@ -76,14 +86,16 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
 pub async fn show(
     request: HttpRequest,
     id: web::Path<String>,
+    caller: Caller,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     let query = Query::parse(request.query_string(), &["body"], &[])?;
     let form = body_form(&query, BodyForm::Full)?;
-    let (seq, capture) = find(&state, &id).await?;
+    let (seq, capture) = find(&state, &caller, &id).await?;
     let answer = storage::answers::find(state.database.as_ref(), seq).await?;
+    let number = state.access.places(&caller.0).number(seq);
     let mut out = Vec::with_capacity(4096);
-    let written = wire::write_capture(&mut out, seq, &capture, form, Some(answer.as_ref()));
+    let written = wire::write_capture(&mut out, number, &capture, form, Some(answer.as_ref()));
     let mut response = HttpResponse::Ok();
     response.content_type(ContentType::json());
     Ok(match written {
@@ -104,10 +116,11 @@ pub async fn show(
 pub async fn body(
     request: HttpRequest,
     id: web::Path<String>,
+    caller: Caller,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let (_, capture) = find(&state, &id).await?;
+    let (_, capture) = find(&state, &caller, &id).await?;
     let mut response = HttpResponse::Ok();
     let content_type =
         capture.headers.get("content-type").and_then(|v| header::HeaderValue::from_bytes(v).ok());
@@ -142,10 +155,11 @@ pub async fn body(
 pub async fn remove(
     request: HttpRequest,
     id: web::Path<String>,
+    caller: Caller,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let (_, capture) = find(&state, &id).await?;
+    let (_, capture) = find(&state, &caller, &id).await?;
     let now_us = state.clock.now_us();
     let removal = id_at(now_us);
     let database = state.database.as_ref();
@@ -160,10 +174,13 @@ pub async fn remove(
     }
 }
 
-async fn find(state: &State, id: &str) -> Result<(i64, std::sync::Arc<crate::model::Capture>), Problem> {
+/// A capture that is there for whoever asks: of an endpoint that is not theirs they get the same answer as of
+/// none.
+async fn find(state: &State, caller: &Caller, id: &str) -> Result<(i64, Arc<Capture>), Problem> {
     let id =
         Uuid::parse_str(id).map_err(|_| Problem::because(Kind::UnknownCapture, "this is no capture id"))?;
     let found = storage::journal::find_capture(state.database.as_ref(), id).await?;
+    let found = found.filter(|(_, capture)| caller.0.sees(&capture.endpoint));
     found.ok_or_else(|| Problem::new(Kind::UnknownCapture))
 }
 

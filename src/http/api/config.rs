@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::changes::{apply, most, read_document, without_marks};
 use super::query::{Query, invalid};
+use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
 use crate::model::{ConfigurationKind, EndpointCode};
@@ -56,6 +57,7 @@ pub async fn export(request: HttpRequest, state: web::Data<State>) -> Result<Htt
 /// with `dry_run=true` nothing is done, and what would be is told.
 pub async fn replace(
     request: HttpRequest,
+    caller: Caller,
     mut payload: web::Payload,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
@@ -75,7 +77,7 @@ pub async fn replace(
         let there = read_all(&state).await?;
         let wanted = difference(&wished, &there, prune);
         has_room(&state, &there, &wanted)?;
-        if dry_run || apply(&state, &wanted, None).await?.is_some() {
+        if dry_run || apply(&state, &wanted, caller.by()).await?.is_some() {
             return Ok(HttpResponse::Ok().json(told(&wanted, &there, wished.len(), dry_run)));
         }
     }

@@ -9,6 +9,7 @@ use super::changes::{
     self, Done, Precondition, answer_to_get, answer_to_put, change, read_json, without_marks,
 };
 use super::query::Query;
+use crate::http::auth::Caller;
 use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
@@ -37,10 +38,15 @@ struct Listed {
 
 /// A page of endpoints by code: `{"endpoints":[...],"next":"<code>"}`. Totals follow captures within a
 /// second or so.
-pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn list(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     let query = Query::parse(request.query_string(), &["cursor", "limit"], &[])?;
     let limit = query.limit(state.settings.api.page_default, state.settings.api.page_max)?;
-    let totals = storage::totals::list(state.database.as_ref(), query.one("cursor"), limit).await?;
+    let within = caller.0.pattern.as_ref();
+    let totals = storage::totals::list(state.database.as_ref(), within, query.one("cursor"), limit).await?;
     let next = totals.last().filter(|_| totals.len() == limit as usize).map(|t| t.endpoint.to_string());
     let endpoints = totals
         .iter()
@@ -56,8 +62,13 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
 }
 
 /// One endpoint's settings, with its `ETag`.
-pub async fn show(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn show(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     let code = code_of(&request)?;
+    caller.check_endpoint(&code)?;
     Query::refuse(request.query_string())?;
     let found = storage::configuration::find(state.database.as_ref(), KIND, code.as_str()).await?;
     match found.filter(|item| item.document.is_some()) {
@@ -69,6 +80,7 @@ pub async fn show(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
 /// Makes an endpoint with a code that nobody else has.
 pub async fn generate(
     request: HttpRequest,
+    caller: Caller,
     mut payload: web::Payload,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
@@ -76,29 +88,33 @@ pub async fn generate(
     let mut document = read_json(&mut payload, state.settings.rules.document_bytes_max, true).await?;
     let given = document.as_object_mut().and_then(|members| members.remove("code"));
     let code = match given.as_ref().map(|code| code.as_str().map(EndpointCode::parse)) {
-        None => EndpointCode::parse(&random_code()).expect("letters and digits are a code"),
+        None => caller.new_code(&random_code())?,
         Some(Some(Ok(code))) => code,
         Some(Some(Err(error))) => return Err(Problem::because(Kind::InvalidEndpointCode, error)),
         Some(None) => return Err(Problem::because(Kind::InvalidEndpoint, "/code: text is expected")),
     };
-    put(&state, &code, document, &Precondition::absent()).await
+    caller.check_endpoint(&code)?;
+    put(&state, &caller, &code, document, &Precondition::absent()).await
 }
 
 /// Saves an endpoint's settings; without any it is declared all the same, so that it catches requests where
 /// `capture.auto_create` is off. Idempotent.
 pub async fn save(
     request: HttpRequest,
+    caller: Caller,
     mut payload: web::Payload,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     let code = code_of(&request)?;
+    caller.check_endpoint(&code)?;
     Query::refuse(request.query_string())?;
     let document = read_json(&mut payload, state.settings.rules.document_bytes_max, true).await?;
-    put(&state, &code, document, &Precondition::of(request.headers())).await
+    put(&state, &caller, &code, document, &Precondition::of(request.headers())).await
 }
 
 async fn put(
     state: &State,
+    caller: &Caller,
     code: &EndpointCode,
     mut document: Value,
     precondition: &Precondition,
@@ -109,15 +125,21 @@ async fn put(
     Endpoint::parse(&document, options)
         .map_err(|invalid| Problem::because(Kind::InvalidEndpoint, invalid))?;
     let document = Endpoint::without_secrets(document).to_string();
-    let done = change(state, KIND, code.as_str(), Some(&document), precondition, None).await?;
+    let done = change(state, KIND, code.as_str(), Some(&document), precondition, caller.by()).await?;
     Ok(answer_to_put(done, |item| shown(state, code, item)))
 }
 
 /// Removes an endpoint's settings. What it caught stays.
-pub async fn remove(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn remove(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     let code = code_of(&request)?;
+    caller.check_endpoint(&code)?;
     Query::refuse(request.query_string())?;
-    match change(&state, KIND, code.as_str(), None, &Precondition::of(request.headers()), None).await? {
+    let precondition = Precondition::of(request.headers());
+    match change(&state, KIND, code.as_str(), None, &precondition, caller.by()).await? {
         Done::Absent => Err(Problem::because(Kind::UnknownEndpoint, "nothing is set for it")),
         _ => Ok(HttpResponse::NoContent().finish()),
     }
@@ -137,8 +159,13 @@ fn random_code() -> String {
 }
 
 /// Removes every capture of an endpoint that was kept before.
-pub async fn remove_captures(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn remove_captures(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     let code = code_of(&request)?;
+    caller.check_endpoint(&code)?;
     Query::refuse(request.query_string())?;
     let now_us = state.clock.now_us();
     let entry = storage::removals::remove_all(state.database.as_ref(), &code, id_at(now_us), now_us).await?;

@@ -9,3 +9,5 @@ pub mod query;
 pub mod reports;
 pub mod rules;
 pub mod settings;
+pub mod tickets;
+pub mod tokens;

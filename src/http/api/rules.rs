@@ -6,34 +6,57 @@ use serde_json::{Value, json};
 
 use super::changes::{self, Done, Precondition, answer_to_get, answer_to_put, read_json, shown};
 use super::query::Query;
+use crate::http::auth::Caller;
 use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
-use crate::model::ConfigurationKind;
+use crate::model::{ConfigurationKind, Glob};
 use crate::rules::rule::check_name;
 use crate::rules::states::{SCENARIOS_END, count_of, scenario_key, sequence_key};
 use crate::rules::{Rule, Stamp};
 use crate::storage;
+use crate::storage::configuration::Item;
 
 const KIND: ConfigurationKind = ConfigurationKind::Rule;
 
 /// A page of rules by name: `{"rules":[...],"next":"<name>"}`.
-pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn list(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     let query = Query::parse(request.query_string(), &["cursor", "limit"], &[])?;
     let limit = query.limit(state.settings.api.page_default, state.settings.api.page_max)?;
-    let behind = query.one("cursor").unwrap_or_default();
-    let items = storage::configuration::list(state.database.as_ref(), KIND, behind, limit, false).await?;
+    let mut behind = query.one("cursor").unwrap_or_default().to_owned();
+    let mut items = Vec::new();
+    // Pages of all, until one of the caller's own is full.
+    while items.len() < limit as usize {
+        let page = storage::configuration::list(state.database.as_ref(), KIND, &behind, limit).await?;
+        let is_last = page.len() < limit as usize;
+        behind = page.last().map_or(behind, |item| item.name.clone());
+        items.extend(page.into_iter().filter(|item| caller.has_rule(&item.name, scope_of(item).as_ref())));
+        if is_last {
+            break;
+        }
+    }
+    items.truncate(limit as usize);
     let next = items.last().filter(|_| items.len() == limit as usize).map(|item| item.name.clone());
     let rules: Vec<Value> = items.iter().map(|item| shown(item, "name")).collect();
     Ok(HttpResponse::Ok().json(json!({"rules": rules, "next": next})))
 }
 
 /// One rule, with its `ETag`.
-pub async fn show(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn show(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
     let name = name_of(&request)?;
+    caller.check_rule(&name, None)?;
     let found = storage::configuration::find(state.database.as_ref(), KIND, &name).await?;
-    match found.filter(|item| item.document.is_some()) {
+    let found = found.filter(|item| item.document.is_some());
+    match found.filter(|item| caller.has_rule(&item.name, scope_of(item).as_ref())) {
         Some(item) => Ok(answer_to_get(&request, &item, shown(&item, "name"))),
         None => Err(unknown()),
     }
@@ -42,6 +65,7 @@ pub async fn show(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
 /// Saves a rule. Idempotent; `If-Match` and `If-None-Match` guard against lost races.
 pub async fn save(
     request: HttpRequest,
+    caller: Caller,
     mut payload: web::Payload,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
@@ -51,45 +75,69 @@ pub async fn save(
     let mut document = read_json(&mut payload, most, false).await?;
     changes::without_marks(&mut document, "name");
     let options = state.intake.configuration().options();
-    Rule::parse(&name, &document, Stamp::default(), options)
+    let rule = Rule::parse(&name, &document, Stamp::default(), options)
         .map_err(|invalid| Problem::because(Kind::InvalidRule, invalid))?;
+    check_own(&caller, &state, &rule).await?;
     let precondition = Precondition::of(request.headers());
-    let done = changes::change(&state, KIND, &name, Some(&document.to_string()), &precondition, None).await?;
+    let by = caller.by();
+    let done = changes::change(&state, KIND, &name, Some(&document.to_string()), &precondition, by).await?;
     Ok(answer_to_put(done, |item| shown(item, "name")))
 }
 
 /// Removes a rule: 204, or 404 where it is not there.
-pub async fn remove(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn remove(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
     let name = name_of(&request)?;
+    check_there(&caller, &state, &name).await?;
     let precondition = Precondition::of(request.headers());
-    match changes::change(&state, KIND, &name, None, &precondition, None).await? {
+    match changes::change(&state, KIND, &name, None, &precondition, caller.by()).await? {
         Done::Absent => Err(unknown()),
         _ => Ok(HttpResponse::NoContent().finish()),
     }
 }
 
 /// How often a rule with several replies has matched: `{"hits": 2}`.
-pub async fn hits(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn hits(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let rule = counting_rule(&request, &state).await?;
+    let rule = counting_rule(&request, &caller, &state).await?;
     let found = storage::states::find(state.database.as_ref(), &sequence_key(&rule.name)).await?;
     let hits = found.and_then(|value| count_of(&value, &rule)).unwrap_or(0);
     Ok(HttpResponse::Ok().json(json!({"hits": hits})))
 }
 
 /// Begins a rule's sequence anew.
-pub async fn reset_hits(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn reset_hits(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let rule = counting_rule(&request, &state).await?;
-    set_state(&state, &sequence_key(&rule.name), &format!("{}:0", rule.stamp.changed_seq)).await?;
+    let rule = counting_rule(&request, &caller, &state).await?;
+    let anew = format!("{}:0", rule.stamp.changed_seq);
+    set_state(&state, &caller, &sequence_key(&rule.name), &anew).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn counting_rule(request: &HttpRequest, state: &State) -> Result<std::sync::Arc<Rule>, Problem> {
+async fn counting_rule(
+    request: &HttpRequest,
+    caller: &Caller,
+    state: &State,
+) -> Result<std::sync::Arc<Rule>, Problem> {
     let name = name_of(request)?;
+    caller.check_rule(&name, None)?;
     let configuration = state.intake.configuration().refresh().await?;
     let rule = configuration.rules.get(&name).ok_or_else(unknown)?;
+    if !caller.has_rule(&rule.name, Some(&rule.scope)) {
+        return Err(unknown());
+    }
     if rule.counts() {
         Ok(rule.clone())
     } else {
@@ -114,6 +162,7 @@ pub async fn scenarios(request: HttpRequest, state: web::Data<State>) -> Result<
 /// Sets a scenario's state: `{"state": "Started"}`.
 pub async fn set_scenario(
     request: HttpRequest,
+    caller: Caller,
     mut payload: web::Payload,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
@@ -123,16 +172,48 @@ pub async fn set_scenario(
     let value = wanted.get("state").and_then(Value::as_str);
     let value = value.ok_or_else(|| Problem::because(Kind::BadRequest, "/state: text is expected"))?;
     check_name(value).map_err(|invalid| Problem::because(Kind::BadRequest, invalid.within("state")))?;
-    set_state(&state, &scenario_key(&name), value).await?;
+    caller.check_rule(&name, None)?;
+    set_state(&state, &caller, &scenario_key(&name), value).await?;
     Ok(HttpResponse::Ok().content_type(ContentType::json()).json(json!({"name": name, "state": value})))
 }
 
-async fn set_state(state: &State, name: &str, value: &str) -> Result<(), Problem> {
+async fn set_state(state: &State, caller: &Caller, name: &str, value: &str) -> Result<(), Problem> {
     let now_us = state.clock.now_us();
     let entry =
-        storage::states::set(state.database.as_ref(), name, value, None, id_at(now_us), now_us).await?;
+        storage::states::set(state.database.as_ref(), name, value, caller.by(), id_at(now_us), now_us)
+            .await?;
     state.announce(entry);
     Ok(())
+}
+
+/// That a rule may be saved: it is the caller's, and so is what it takes the place of.
+async fn check_own(caller: &Caller, state: &State, rule: &Rule) -> Result<(), Problem> {
+    caller.check_rule(&rule.name, Some(&rule.scope))?;
+    if let Some(scenario) = &rule.scenario {
+        caller.check_rule(&scenario.name, None)?;
+    }
+    check_there(caller, state, &rule.name).await
+}
+
+/// That what stands under a name, if anything does, is the caller's.
+async fn check_there(caller: &Caller, state: &State, name: &str) -> Result<(), Problem> {
+    caller.check_rule(name, None)?;
+    if caller.0.pattern.is_none() {
+        return Ok(());
+    }
+    let found = storage::configuration::find(state.database.as_ref(), KIND, name).await?;
+    let there = found.filter(|item| item.document.is_some());
+    match there {
+        Some(item) if !caller.has_rule(name, scope_of(&item).as_ref()) => Err(unknown()),
+        _ => Ok(()),
+    }
+}
+
+/// The endpoints that a kept rule is for; None where it is for all.
+fn scope_of(item: &Item) -> Option<Glob> {
+    let document: Value = serde_json::from_str(item.document.as_deref()?).ok()?;
+    let scope = document.get("scope").and_then(Value::as_str).unwrap_or("*");
+    Glob::parse(scope).ok()
 }
 
 /// The name in `/api/rules/{name}`, percent-decoded.

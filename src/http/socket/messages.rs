@@ -20,6 +20,8 @@ pub mod close_code {
     pub const INTERNAL: u16 = 1011;
     pub const SERVICE_RESTART: u16 = 1012;
     pub const TRY_AGAIN: u16 = 1013;
+    /// Of ours (4000 to 4999 are for private use): the token is not good any more.
+    pub const UNAUTHORIZED: u16 = 4401;
 }
 
 /// Longest payload of a control frame (RFC 6455, section 5.5).

@@ -5,16 +5,18 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream;
 
 use super::messages::Messages;
-use super::stream_body::{Framing, StreamBody};
+use super::stream_body::{Framing, Reader, StreamBody};
+use crate::access::{Identity, Places};
 use crate::feed::{Filter, Since, Subscriber};
 use crate::http::api::captures::body_form;
 use crate::http::api::query::{Query, invalid};
+use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
+use crate::model::Glob;
 use crate::model::limits::FILTER_TERMS_MAX;
 use crate::model::time::parse_rfc3339;
 use crate::model::wire::BodyForm;
-use crate::model::{Cursor, Glob};
 
 /// The largest message that a subscriber may send, in bytes.
 const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -23,10 +25,14 @@ const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 pub async fn stream(
     request: HttpRequest,
     payload: web::Payload,
+    caller: Caller,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
-    let query = Query::parse(request.query_string(), &["since", "body"], &["endpoint", "method"])?;
-    let filter = filter(query.all("endpoint"), query.all("method"))?;
+    // The ticket was taken at the gate.
+    let once = ["since", "body", "ticket"];
+    let query = Query::parse(request.query_string(), &once, &["endpoint", "method"])?;
+    let filter = filter(query.all("endpoint"), query.all("method"), &caller.0)?;
+    let places = state.access.places(&caller.0);
     let form = body_form(&query, BodyForm::Full)?;
     let upgrade = super::is_upgrade(&request);
     let framing = if upgrade { Framing::WebSocket } else { framing(&request) };
@@ -34,7 +40,7 @@ pub async fn stream(
         Some(id) if framing == Framing::Sse => Some(id.to_owned()),
         _ => query.one("since").map(str::to_owned),
     };
-    let since = since.as_deref().map_or(Ok(Since::Now), parse_since)?;
+    let since = since.as_deref().map_or(Ok(Since::Now), |since| parse_since(since, &places))?;
     if state.shutdown.is_announced() {
         return Err(Problem::new(Kind::Stopping).retry_after(1));
     }
@@ -55,18 +61,21 @@ pub async fn stream(
             .insert_header(("X-Accel-Buffering", "no"));
     }
     let messages = upgrade.then(|| Messages::new(payload.into_inner(), CLIENT_MESSAGE_BYTES_MAX));
-    let body = StreamBody::new(state.into_inner(), subscriber, framing, messages, permit);
+    let leave = state.access.leave(caller.0);
+    let reader = Reader { places, leave };
+    let body = StreamBody::new(state.into_inner(), subscriber, reader, framing, messages, permit);
     Ok(response.streaming(stream::unfold(Box::new(body), StreamBody::next)))
 }
 
-/// Patterns and methods as a filter, within their limits.
-pub fn filter(endpoints: &[String], methods: &[String]) -> Result<Filter, Problem> {
+/// Patterns and methods as a filter, within their limits, and within what the subscriber may see.
+pub fn filter(endpoints: &[String], methods: &[String], identity: &Identity) -> Result<Filter, Problem> {
     if endpoints.len() > FILTER_TERMS_MAX || methods.len() > FILTER_TERMS_MAX {
         return Err(invalid("endpoint", format!("at most {FILTER_TERMS_MAX} may be named")));
     }
     let globs =
         endpoints.iter().map(|pattern| Glob::parse(pattern).map_err(|error| invalid("endpoint", error)));
-    Ok(Filter::new(globs.collect::<Result<_, _>>()?, methods.to_vec()))
+    let filter = Filter::new(globs.collect::<Result<_, _>>()?, methods.to_vec());
+    Ok(filter.within(identity.pattern.clone()))
 }
 
 fn framing(request: &HttpRequest) -> Framing {
@@ -75,11 +84,11 @@ fn framing(request: &HttpRequest) -> Framing {
     if accept.to_ascii_lowercase().contains("text/event-stream") { Framing::Sse } else { Framing::Lines }
 }
 
-fn parse_since(text: &str) -> Result<Since, Problem> {
+fn parse_since(text: &str, places: &Places) -> Result<Since, Problem> {
     match text {
         "now" => Ok(Since::Now),
         "earliest" => Ok(Since::Earliest),
-        text => match (Cursor::parse(text), parse_rfc3339(text)) {
+        text => match (places.read(text), parse_rfc3339(text)) {
             (Ok(cursor), _) => Ok(Since::Cursor(cursor)),
             (_, Some(us)) => Ok(Since::Time(us)),
             _ => Err(Problem::because(

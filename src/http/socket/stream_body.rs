@@ -15,11 +15,11 @@ use super::frames;
 use super::messages::{Fault, Incoming, Messages, close_code};
 use super::notice::Notice;
 use super::stream::filter;
+use crate::access::{Leave, Places};
 use crate::database::DatabaseError;
-use crate::feed::{Item, LargeEvent, Subscriber};
+use crate::feed::{Event, Item, LargeEvent, Subscriber};
 use crate::http::api::captures::slices;
 use crate::http::state::State;
-use crate::model::Cursor;
 use crate::model::wire::BodyForm;
 
 /// Pause before the database is asked again after it failed.
@@ -35,9 +35,16 @@ pub enum Framing {
     Lines,
 }
 
+/// Who is sent a stream: how they are shown places, and for how long they may go on.
+pub struct Reader {
+    pub places: Places,
+    pub leave: Leave,
+}
+
 pub struct StreamBody {
     state: Arc<State>,
     subscriber: Subscriber,
+    reader: Reader,
     framing: Framing,
     messages: Option<Messages>,
     queue: VecDeque<Out>,
@@ -49,14 +56,19 @@ pub struct StreamBody {
 }
 
 enum Out {
+    /// A message, or its beginning.
     Bytes(Bytes),
+    /// What continues the bytes before.
+    More(Bytes),
+    /// An event that is encoded when its turn comes.
+    Event(Arc<Event>),
     /// An event sent piece by piece.
     Large(Box<Large>),
 }
 
 struct Large {
     event: LargeEvent,
-    cursor: Cursor,
+    cursor: String,
     /// Whether its first piece was sent.
     begun: bool,
 }
@@ -66,6 +78,7 @@ enum Happened {
     Received(Result<Incoming, Fault>),
     HeartbeatDue,
     Stopping,
+    LeaveOver,
 }
 
 /// What a client may say over its WebSocket.
@@ -86,16 +99,17 @@ impl StreamBody {
     pub fn new(
         state: Arc<State>,
         subscriber: Subscriber,
+        reader: Reader,
         framing: Framing,
         messages: Option<Messages>,
         permit: OwnedSemaphorePermit,
     ) -> Self {
         state.metrics.subscribers.inc();
         let heartbeat = Instant::now() + state.settings.stream.heartbeat();
-        let cursor = subscriber.cursor();
         let mut body = Self {
             state,
             subscriber,
+            reader,
             framing,
             messages,
             queue: VecDeque::new(),
@@ -104,6 +118,7 @@ impl StreamBody {
             ended: false,
             _permit: permit,
         };
+        let cursor = body.cursor();
         body.say(&Notice::Ready { cursor });
         body
     }
@@ -111,8 +126,12 @@ impl StreamBody {
     /// The next piece; None ends the answer.
     pub async fn next(mut self: Box<Self>) -> Option<(Result<Bytes, DatabaseError>, Box<Self>)> {
         loop {
+            if !self.ended && self.reader.leave.is_over() {
+                self.expel();
+            }
             match self.queue.pop_front() {
-                Some(Out::Bytes(bytes)) => return Some((Ok(bytes), self)),
+                Some(Out::Bytes(bytes) | Out::More(bytes)) => return Some((Ok(bytes), self)),
+                Some(Out::Event(event)) => self.begin(&event),
                 Some(Out::Large(large)) => match self.piece_of(large).await {
                     Ok(()) => {}
                     // In the middle of a message nothing else can be said.
@@ -131,10 +150,12 @@ impl StreamBody {
                     Happened::Received(received) => self.receive(received),
                     Happened::HeartbeatDue => {
                         self.heartbeat = Instant::now() + self.state.settings.stream.heartbeat();
-                        let cursor = self.subscriber.cursor();
+                        let cursor = self.cursor();
                         self.say(&Notice::Heartbeat { cursor });
                     }
                     Happened::Stopping => self.stop().await,
+                    // Seen to at the next turn.
+                    Happened::LeaveOver => {}
                 },
             }
         }
@@ -154,6 +175,7 @@ impl StreamBody {
             received = receive(&mut self.messages) => Happened::Received(received),
             () = tokio::time::sleep_until(self.heartbeat) => Happened::HeartbeatDue,
             () = self.state.shutdown.drained() => Happened::Stopping,
+            () = self.reader.leave.ended() => Happened::LeaveOver,
         };
         if matches!(happened, Happened::Items(_)) {
             self.paused_until = None;
@@ -165,25 +187,40 @@ impl StreamBody {
         self.state.metrics.deliveries.inc_by(items.len() as u64);
         for item in items {
             match item {
-                Item::Event(event) => {
-                    if let Some(large) = self.subscriber.large(&event) {
-                        let large = Large { event: large, cursor: event.cursor, begun: false };
-                        self.queue.push_back(Out::Large(Box::new(large)));
-                        continue;
-                    }
-                    let encoded = event.encoded(self.subscriber.form());
-                    match self.framing {
-                        Framing::WebSocket => self.push(encoded.websocket_frame()),
-                        Framing::Lines => self.push(encoded.line()),
-                        Framing::Sse => {
-                            self.push(format!("id: {}\ndata: ", event.cursor).into());
-                            self.push(encoded.json());
-                            self.push(Bytes::from_static(b"\n\n"));
-                        }
-                    }
+                Item::Event(event) => self.queue.push_back(Out::Event(event)),
+                Item::Truncated { cursor, endpoints } => {
+                    let cursor = self.reader.places.write(cursor);
+                    self.say(&Notice::Truncated { cursor, endpoints });
                 }
-                Item::Truncated { cursor, endpoints } => self.say(&Notice::Truncated { cursor, endpoints }),
-                Item::Reset { cursor } => self.say(&Notice::Reset { cursor }),
+                Item::Reset { cursor } => {
+                    let cursor = self.reader.places.write(cursor);
+                    self.say(&Notice::Reset { cursor });
+                }
+            }
+        }
+    }
+
+    /// Encodes an event when its turn comes. What is sealed is made for one subscriber, so that this is also
+    /// what bounds it; all others share what was encoded once.
+    fn begin(&mut self, event: &Event) {
+        let form = self.subscriber.form();
+        let sealed = match &self.reader.places {
+            Places::Plain => None,
+            places @ Places::Sealed(_) => Some(places.write(event.cursor)),
+        };
+        let apart = sealed.as_ref().map(|cursor| event.encoded_apart(form, cursor));
+        let encoded = apart.as_ref().unwrap_or_else(|| event.encoded(form));
+        let cursor = || sealed.clone().unwrap_or_else(|| event.cursor.to_string());
+        if let Some(large) = self.subscriber.large(event, encoded) {
+            let large = Large { event: large, cursor: cursor(), begun: false };
+            return self.queue.push_front(Out::Large(Box::new(large)));
+        }
+        match self.framing {
+            Framing::WebSocket => self.put_first([encoded.websocket_frame()], false),
+            Framing::Lines => self.put_first([encoded.line()], false),
+            Framing::Sse => {
+                let id = format!("id: {}\ndata: ", cursor());
+                self.put_first([id.into(), encoded.json(), Bytes::from_static(b"\n\n")], false);
             }
         }
     }
@@ -209,19 +246,23 @@ impl StreamBody {
         if !last {
             self.queue.push_front(Out::Large(large));
         }
-        let slices: Vec<Bytes> = pieces.into_iter().flat_map(slices).collect();
-        for slice in slices.into_iter().rev() {
-            self.queue.push_front(Out::Bytes(slice));
-        }
+        self.put_first(pieces, begun);
         Ok(())
     }
 
-    fn push(&mut self, bytes: Bytes) {
-        if bytes.len() <= super::CHUNK_BYTES {
-            self.queue.push_back(Out::Bytes(bytes));
-        } else {
-            self.queue.extend(slices(bytes).map(Out::Bytes));
+    /// Puts pieces of one message before everything that waits; where it has begun they continue it.
+    fn put_first(&mut self, pieces: impl IntoIterator<Item = Bytes>, begun: bool) {
+        let slices: Vec<Bytes> = pieces.into_iter().flat_map(slices).collect();
+        for (place, slice) in slices.into_iter().enumerate().rev() {
+            let begins = !begun && place == 0;
+            self.queue.push_front(if begins { Out::Bytes(slice) } else { Out::More(slice) });
         }
+    }
+
+    fn push(&mut self, bytes: Bytes) {
+        let mut slices = slices(bytes);
+        self.queue.extend(slices.next().map(Out::Bytes));
+        self.queue.extend(slices.map(Out::More));
     }
 
     /// Queues a message that is not an event.
@@ -261,7 +302,7 @@ impl StreamBody {
         let changed = match serde_json::from_slice(text) {
             Ok(Request::Subscribe { endpoint, method, body }) => {
                 let form = body.as_deref().map_or(Some(self.subscriber.form()), BodyForm::parse);
-                match (filter(&endpoint, &method), form) {
+                match (filter(&endpoint, &method, self.reader.leave.identity()), form) {
                     (Ok(filter), Some(form)) => {
                         self.subscriber.change(filter, form);
                         Ok(())
@@ -272,7 +313,7 @@ impl StreamBody {
             }
             Err(error) => Err(error.to_string()),
         };
-        let cursor = self.subscriber.cursor();
+        let cursor = self.cursor();
         self.say(&match changed {
             Ok(()) => Notice::Subscribed { cursor },
             Err(detail) => Notice::Error { detail },
@@ -284,15 +325,40 @@ impl StreamBody {
         self.ended = true;
     }
 
+    /// The place behind what was taken, as the client is shown it.
+    fn cursor(&self) -> String {
+        self.reader.places.write(self.subscriber.cursor())
+    }
+
+    /// The leave is over: nothing more is sent of what waits, but why. In the middle of a message not even
+    /// that can be said.
+    fn expel(&mut self) {
+        let within_message = match self.queue.front() {
+            Some(Out::More(_)) => true,
+            Some(Out::Large(large)) => large.begun,
+            Some(Out::Bytes(_) | Out::Event(_)) | None => false,
+        };
+        self.queue.clear();
+        self.ended = true;
+        if within_message {
+            return;
+        }
+        // Without a cursor: that of the last message is the place behind what was sent.
+        self.say(&Notice::Closing { cursor: None, reconnect_ms: None, reason: Some("unauthorized") });
+        if self.framing == Framing::WebSocket {
+            self.close(close_code::UNAUTHORIZED, "the token is not good any more");
+        }
+    }
+
     /// The node stops: the client is told when to come back, and with what cursor.
     async fn stop(&mut self) {
         tokio::time::sleep(self.state.pace_of_closing()).await;
-        let cursor = self.subscriber.cursor();
+        let cursor = self.cursor();
         let reconnect_ms = self.state.reconnect_ms();
         if self.framing == Framing::Sse {
             self.push(format!("retry: {reconnect_ms}\n\n").into());
         }
-        self.say(&Notice::Closing { cursor, reconnect_ms });
+        self.say(&Notice::Closing { cursor: Some(cursor), reconnect_ms: Some(reconnect_ms), reason: None });
         if self.framing == Framing::WebSocket {
             self.close(close_code::SERVICE_RESTART, "the node is stopping");
         }

@@ -23,6 +23,7 @@ mod outages;
 mod reports;
 mod retention;
 mod statements;
+mod tokens;
 mod totals;
 
 /// Of most captures here, so that ids and times are the same in each run's order.
@@ -74,6 +75,7 @@ macro_rules! conformance {
         })
         .chain(conformance! { $site, $needs, listing =>
             a_listing_shows_what_it_is_asked_for,
+            a_pattern_means_in_the_database_what_it_means_here,
             a_listing_goes_by_pages_both_ways,
             a_span_of_time_is_exact_to_the_microsecond,
             a_place_is_found_by_time,
@@ -107,6 +109,13 @@ macro_rules! conformance {
             patterns_choose_endpoints_by_their_letters,
             every_capture_is_counted_once_whoever_folds,
             nodes_are_there_as_long_as_they_write,
+        })
+        .chain(conformance! { $site, $needs, tokens =>
+            a_token_is_live_until_it_is_revoked_or_expires,
+            no_more_tokens_are_made_than_nodes_hold,
+            of_all_that_claim_a_ticket_one_has_it,
+            no_holder_takes_the_room_of_all_others,
+            nodes_that_start_at_once_agree_on_a_key,
         })
         .collect::<Vec<Trial>>()
     };

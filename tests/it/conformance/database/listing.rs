@@ -1,6 +1,6 @@
 //! What the API lists and shows: captures, places by time, large bodies, answers.
 
-use creel::model::{Answer, HeaderBlock};
+use creel::model::{Answer, Glob, HeaderBlock};
 use creel::storage::journal::{Listing, Order};
 
 use super::*;
@@ -8,6 +8,7 @@ use super::*;
 /// Everything, the oldest first.
 pub const ALL: Listing = Listing {
     endpoint: None,
+    within: None,
     method: None,
     from_us: None,
     until_us: None,
@@ -62,6 +63,37 @@ pub async fn a_listing_shows_what_it_is_asked_for(site: &Site) -> TestResult {
     assert_eq!(places(ALL).await?, [1, 3, 7, 9, 11]);
     assert_eq!(places(Listing { order: Order::NewestFirst, ..get }).await?, [7, 1]);
     assert_eq!(storage::journal::find_capture(&*database, captures[1].id).await?, None);
+    Ok(())
+}
+
+/// Whatever a code is made of, and whatever a database takes for a wildcard.
+pub async fn a_pattern_means_in_the_database_what_it_means_here(site: &Site) -> TestResult {
+    const CODES: [&str; 18] = [
+        "a", "A", "ab", "aB", "a*b", "a%b", "a_b", "a!b", "a?b", "a[b]", "a]b", "a^b", "a\\b", "a'b", "a$1b",
+        "\u{e9}", "a\u{e9}", "axxb",
+    ];
+    let database = site.open();
+    let captures: Vec<Arc<Capture>> = (0..).zip(CODES).map(|(i, code)| capture(code, i)).collect();
+    appended(&*database, &captures).await?;
+    fold(&*database).await?;
+    let literal = |code: &str| code.replace('\\', r"\\").replace('*', r"\*");
+    let mut patterns: Vec<String> = CODES.iter().map(|code| literal(code)).collect();
+    patterns.extend(CODES.iter().map(|code| format!("{}*", literal(code))));
+    patterns.extend(
+        ["*", "a*b", "*b*", "a_*", "a[*]", "a?*", "*!*", "a%*", "**", r"*\**", "[a]*"].map(str::to_owned),
+    );
+    for pattern in patterns {
+        let glob = Glob::parse(&pattern)?;
+        let expected: Vec<&str> = CODES.into_iter().filter(|code| glob.matches(code)).collect();
+        let listing = Listing { within: Some(glob.clone()), ..ALL };
+        let listed = storage::journal::list_captures(&*database, &listing).await?;
+        let listed: Vec<&str> = listed.iter().map(|(_, capture)| capture.endpoint.as_str()).collect();
+        assert_eq!(listed, expected, "{pattern}");
+        let totals = storage::totals::list(&*database, Some(&glob), None, 100).await?;
+        let mut sorted = expected;
+        sorted.sort_unstable();
+        assert!(totals.iter().map(|totals| totals.endpoint.as_str()).eq(sorted), "{pattern}");
+    }
     Ok(())
 }
 

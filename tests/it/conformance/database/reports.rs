@@ -71,7 +71,7 @@ pub async fn reports_count_what_was_caught_be_it_removed_or_not(site: &Site) -> 
     storage::removals::remove_one(&*database, &code("a"), id, id_at(NOON_US), NOON_US).await?;
     storage::removals::remove_all(&*database, &code("b"), id_at(NOON_US), NOON_US).await?;
     fold_all(&*database, ROWS_MAX).await?;
-    let listed = storage::totals::list(&*database, None, 10).await?;
+    let listed = storage::totals::list(&*database, None, None, 10).await?;
     assert_eq!(listed.iter().map(|t| t.captures).collect::<Vec<_>>(), [3, 0], "totals are of what is kept");
 
     let bytes_of = |these: &[usize]| -> i64 { these.iter().map(|i| kept_bytes(&captures[*i])).sum() };
@@ -201,7 +201,7 @@ pub async fn no_capture_is_too_strange_to_be_counted(site: &Site) -> TestResult 
             method: method.into(),
             host: format!("{reason}\"status\":777"),
             websocket: Some(close(reason)),
-            reply: ReplyChoice { source: ReplySource::Nothing, status },
+            reply: ReplyChoice::of(ReplySource::Nothing, status),
             ..plain_capture(endpoint, NOON_US)
         })
     };

@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use super::*;
 
 async fn captures_of(database: &dyn Database) -> TestResult<BTreeMap<String, i64>> {
-    let listed = storage::totals::list(database, None, 100).await?;
+    let listed = storage::totals::list(database, None, None, 100).await?;
     Ok(listed.into_iter().map(|totals| (totals.endpoint.to_string(), totals.captures)).collect())
 }
 

@@ -95,7 +95,7 @@ pub async fn text_is_compared_by_its_bytes(site: &Site) -> TestResult {
         appended(&*database, &[capture(endpoint, 0)]).await?;
     }
     fold(&*database).await?;
-    let totals = storage::totals::list(&*database, None, 10).await?;
+    let totals = storage::totals::list(&*database, None, None, 10).await?;
     let codes: Vec<&str> = totals.iter().map(|totals| totals.endpoint.as_str()).collect();
     assert_eq!(codes, ["A", "B", "a", "b", "\u{e1}"]);
     assert!(totals.iter().all(|totals| totals.captures == 1));

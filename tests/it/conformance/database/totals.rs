@@ -23,7 +23,7 @@ async fn counted(database: &dyn Database) -> TestResult<BTreeMap<String, (i64, i
 }
 
 async fn totals(database: &dyn Database) -> TestResult<BTreeMap<String, (i64, i64)>> {
-    let listed = storage::totals::list(database, None, 1000).await?;
+    let listed = storage::totals::list(database, None, None, 1000).await?;
     Ok(listed.into_iter().map(|t| (t.endpoint.to_string(), (t.captures, t.bytes))).collect())
 }
 
@@ -132,7 +132,7 @@ pub async fn totals_are_right_whenever_a_capture_is_removed(site: &Site) -> Test
         remove(&*database, capture).await?;
         check_totals(&*database, "after each removal").await?;
     }
-    let listed = storage::totals::list(&*database, None, 10).await?;
+    let listed = storage::totals::list(&*database, None, None, 10).await?;
     let expected = |endpoint, last_us| Totals {
         endpoint: code(endpoint),
         captures: 0,
@@ -308,7 +308,7 @@ pub async fn endpoints_are_listed_by_page(site: &Site) -> TestResult {
     let mut listed: Vec<Totals> = Vec::new();
     loop {
         let behind = listed.last().map(|totals| totals.endpoint.to_string());
-        let page = storage::totals::list(&*database, behind.as_deref(), 7).await?;
+        let page = storage::totals::list(&*database, None, behind.as_deref(), 7).await?;
         if page.is_empty() {
             break;
         }

@@ -8,6 +8,7 @@ use reqwest::header::ACCEPT;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::harness::TestResult;
@@ -40,13 +41,21 @@ impl Subscriber {
     /// Subscribes at `HOST:PORT`; the query is like `endpoint=orders&since=CURSOR`, or empty. The first
     /// message is yet to be read.
     pub async fn open(framing: Framing, host: &str, query: &str) -> TestResult<Self> {
+        Self::open_as(framing, host, query, "").await
+    }
+
+    /// The same with a token, or with an empty one.
+    pub async fn open_as(framing: Framing, host: &str, query: &str, token: &str) -> TestResult<Self> {
         let source = match framing {
             Framing::WebSocket => {
-                let url = format!("ws://{host}{PATH}?{query}");
-                Source::WebSocket(Box::new(tokio_tungstenite::connect_async(url).await?.0))
+                let mut request = format!("ws://{host}{PATH}?{query}").into_client_request()?;
+                if !token.is_empty() {
+                    request.headers_mut().insert("authorization", format!("Bearer {token}").parse()?);
+                }
+                Source::WebSocket(Box::new(tokio_tungstenite::connect_async(request).await?.0))
             }
-            Framing::Sse => Source::Sse(Lines::open(host, query, "text/event-stream").await?),
-            Framing::Ndjson => Source::Ndjson(Lines::open(host, query, "application/x-ndjson").await?),
+            Framing::Sse => Source::Sse(Lines::open(host, query, "text/event-stream", token).await?),
+            Framing::Ndjson => Source::Ndjson(Lines::open(host, query, "application/x-ndjson", token).await?),
         };
         Ok(Self { source, cursor: None })
     }
@@ -127,9 +136,12 @@ struct Lines {
 }
 
 impl Lines {
-    async fn open(host: &str, query: &str, accept: &str) -> TestResult<Self> {
-        let url = format!("http://{host}{PATH}?{query}");
-        let response = reqwest::Client::new().get(url).header(ACCEPT, accept).send().await?;
+    async fn open(host: &str, query: &str, accept: &str, token: &str) -> TestResult<Self> {
+        let mut request = reqwest::Client::new().get(format!("http://{host}{PATH}?{query}"));
+        if !token.is_empty() {
+            request = request.bearer_auth(token);
+        }
+        let response = request.header(ACCEPT, accept).send().await?;
         let status = response.status();
         if status != 200 {
             return Err(format!("{status}: {}", response.text().await?).into());

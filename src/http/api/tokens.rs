@@ -1,0 +1,120 @@
+//! Tokens: list, make, revoke.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::query::Query;
+use crate::access;
+use crate::http::problem::{Kind, Problem};
+use crate::http::state::State;
+use crate::model::limits::TOKENS_MAX;
+use crate::model::time::rfc3339;
+use crate::model::token::TokenOrder;
+use crate::storage;
+use crate::storage::tokens::Token;
+
+#[derive(Serialize)]
+struct Page {
+    tokens: Vec<Listed>,
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    id: String,
+    name: String,
+    scope: &'static str,
+    pattern: Option<String>,
+    created: String,
+    expires: Option<String>,
+    revoked: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Made {
+    #[serde(flatten)]
+    listed: Listed,
+    /// The secret, which is shown here alone.
+    token: String,
+}
+
+/// What is asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    name: String,
+    scope: String,
+    pattern: Option<String>,
+    expires_in_s: Option<u64>,
+}
+
+/// A page of tokens, the oldest first, without their secrets.
+pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    let query = Query::parse(request.query_string(), &["cursor", "limit"], &[])?;
+    let limit = query.limit(state.settings.api.page_default, state.settings.api.page_max)?;
+    let tokens = storage::tokens::list(state.database.as_ref(), query.one("cursor"), limit).await?;
+    let next = tokens.last().filter(|_| tokens.len() == limit as usize).map(|token| token.id.clone());
+    Ok(HttpResponse::Ok().json(Page { tokens: tokens.iter().map(Listed::of).collect(), next }))
+}
+
+/// Makes a token: 201 with its secret, which is never shown again.
+pub async fn create(
+    request: HttpRequest,
+    body: Bytes,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    Query::refuse(request.query_string())?;
+    let wrong = |error: &dyn std::fmt::Display| Problem::because(Kind::BadRequest, error);
+    let order: Order = serde_json::from_slice(&body).map_err(|error| wrong(&error))?;
+    let order = TokenOrder::parse(order.name, &order.scope, order.pattern.as_deref(), order.expires_in_s)
+        .map_err(|error| wrong(&error))?;
+    let now_us = state.clock.now_us();
+    let secret = access::fresh_token();
+    let token = Token::of(order, now_us);
+    if !storage::tokens::create(state.database.as_ref(), &token, &access::digest(&secret)).await? {
+        let detail = format!("{TOKENS_MAX} tokens are in force; revoke some");
+        return Err(Problem::because(Kind::StorageFull, detail));
+    }
+    tell(&state).await;
+    Ok(HttpResponse::Created().json(Made { listed: Listed::of(&token), token: secret }))
+}
+
+/// Revokes a token: 204, or 404 where there is none such, or not any more. Streams that it has opened end.
+pub async fn revoke(
+    request: HttpRequest,
+    id: web::Path<String>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    Query::refuse(request.query_string())?;
+    // Postgres has no text with NUL, and no token such an id.
+    let revoked = !id.contains('\0')
+        && storage::tokens::revoke(state.database.as_ref(), &id, state.clock.now_us()).await?;
+    if !revoked {
+        return Err(Problem::new(Kind::UnknownToken));
+    }
+    tell(&state).await;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Has this node know of a change before it is answered. It is made, whatever becomes of this: where it fails
+/// the node learns of it a little later, as the others do.
+async fn tell(state: &State) {
+    if let Err(error) = state.access.look().await {
+        tracing::debug!(error = &error as &dyn std::error::Error, "failed to look at tokens");
+    }
+}
+
+impl Listed {
+    fn of(token: &Token) -> Self {
+        Self {
+            id: token.id.clone(),
+            name: token.name.clone(),
+            scope: token.scope.name(),
+            pattern: token.pattern.as_ref().map(ToString::to_string),
+            created: rfc3339(token.created_us),
+            expires: token.expires_us.map(rfc3339),
+            revoked: token.revoked_us.map(rfc3339),
+        }
+    }
+}

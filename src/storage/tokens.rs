@@ -1,0 +1,156 @@
+//! Bearer tokens. What is kept of a secret is its SHA-256: it is 256 random bits, so that there is nothing to
+//! guess, and nothing that a slow hash would make harder.
+//!
+//! Every change raises the mark `tokens` in the same commit, by which nodes see that they must read anew.
+
+use crate::database::{Database, DatabaseError, Row, Sql, Value};
+use crate::model::limits::TOKENS_MAX;
+use crate::model::time::id_at;
+use crate::model::token::TokenOrder;
+use crate::model::{Glob, Scope};
+
+/// Tokens that are over stay in the list so long.
+const SHOWN_AFTERWARDS_US: i64 = 30 * 24 * 3_600_000_000;
+
+/// A token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// A UUIDv7 of its making.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    pub scope: Scope,
+    /// The endpoints that it is for; None means all.
+    pub pattern: Option<Glob>,
+    /// Instants are microseconds since the Unix epoch.
+    pub created_us: i64,
+    pub expires_us: Option<i64>,
+    pub revoked_us: Option<i64>,
+}
+
+impl Token {
+    /// The token that was asked for, as it is made now.
+    pub fn of(order: TokenOrder, now_us: i64) -> Self {
+        Self {
+            id: id_at(now_us).to_string(),
+            name: order.name,
+            scope: order.scope,
+            pattern: order.pattern,
+            created_us: now_us,
+            expires_us: order.expires_in_s.map(|seconds| now_us.saturating_add(seconds * 1_000_000)),
+            revoked_us: None,
+        }
+    }
+}
+
+/// A token as nodes know it: what is behind a secret.
+#[derive(Debug, Clone)]
+pub struct LiveToken {
+    pub id: String,
+    pub hash: Vec<u8>,
+    pub scope: Scope,
+    pub pattern: Option<Glob>,
+    pub expires_us: Option<i64>,
+}
+
+/// Keeps a token. False where as many as may be are in force.
+pub async fn create(database: &dyn Database, token: &Token, hash: &[u8]) -> Result<bool, DatabaseError> {
+    const SWEEP: Sql = Sql::same("DELETE FROM tokens WHERE revoked_us < $1 OR expires_us < $1");
+    const INSERT: Sql = Sql::same(
+        "INSERT INTO tokens (id, name, hash, scope, pattern, created_us, expires_us) \
+         SELECT $1, $2, $3, $4, $5, $6, $7 WHERE $8 > (SELECT count(*) FROM tokens \
+           WHERE revoked_us IS NULL AND (expires_us IS NULL OR expires_us > $6)) RETURNING id",
+    );
+    let values = vec![
+        Value::Text(token.id.clone()),
+        Value::Text(token.name.clone()),
+        Value::Bytes(hash.to_vec().into()),
+        Value::Text(token.scope.name().to_owned()),
+        pattern_or_null(token.pattern.as_ref()),
+        Value::Int(token.created_us),
+        token.expires_us.map_or(Value::Null, Value::Int),
+        Value::Int(TOKENS_MAX.into()),
+    ];
+    let over = vec![Value::Int(token.created_us - SHOWN_AFTERWARDS_US)];
+    let results = database.batch(&[(&SWEEP, over), (&INSERT, values), (&RAISE, vec![])]).await?;
+    Ok(!results[1].is_empty())
+}
+
+/// Revokes a token. False where there is none such that is not revoked already.
+pub async fn revoke(database: &dyn Database, id: &str, now_us: i64) -> Result<bool, DatabaseError> {
+    const REVOKE: Sql =
+        Sql::same("UPDATE tokens SET revoked_us = $2 WHERE id = $1 AND revoked_us IS NULL RETURNING id");
+    let values = vec![Value::Text(id.to_owned()), Value::Int(now_us)];
+    let results = database.batch(&[(&REVOKE, values), (&RAISE, vec![])]).await?;
+    Ok(!results[0].is_empty())
+}
+
+const RAISE: Sql = Sql::same("UPDATE marks SET seq = seq + 1 WHERE name = 'tokens'");
+
+/// A page of tokens by id, which is by time; those that are over too, for a while.
+pub async fn list(
+    database: &dyn Database,
+    behind: Option<&str>,
+    limit: u32,
+) -> Result<Vec<Token>, DatabaseError> {
+    const SQL: Sql = Sql::same(
+        "SELECT id, name, scope, pattern, created_us, expires_us, revoked_us FROM tokens \
+         WHERE id > $1 ORDER BY id LIMIT $2",
+    );
+    let values = [Value::Text(behind.unwrap_or_default().to_owned()), Value::Int(limit.into())];
+    let rows = database.query(&SQL, &values).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Token {
+                id: row.text(0)?.to_owned(),
+                name: row.text(1)?.to_owned(),
+                scope: scope(row, 2)?,
+                pattern: pattern(row, 3)?,
+                created_us: row.int(4)?,
+                expires_us: row.int_or_null(5)?,
+                revoked_us: row.int_or_null(6)?,
+            })
+        })
+        .collect()
+}
+
+/// The number of the last change. Tokens that are read after it are at least as new.
+pub async fn version(database: &dyn Database) -> Result<i64, DatabaseError> {
+    const SQL: Sql = Sql::same("SELECT seq FROM marks WHERE name = 'tokens'");
+    let rows = database.query(&SQL, &[]).await?;
+    rows.first().map_or(Ok(0), |row| row.int(0))
+}
+
+/// Tokens that are in force at a time.
+pub async fn list_live(database: &dyn Database, now_us: i64) -> Result<Vec<LiveToken>, DatabaseError> {
+    const SQL: Sql = Sql::same(
+        "SELECT id, hash, scope, pattern, expires_us FROM tokens \
+         WHERE revoked_us IS NULL AND (expires_us IS NULL OR expires_us > $1) ORDER BY id LIMIT $2",
+    );
+    let rows = database.query(&SQL, &[Value::Int(now_us), Value::Int(TOKENS_MAX.into())]).await?;
+    let tokens = rows.iter().map(|row| {
+        Ok(LiveToken {
+            id: row.text(0)?.to_owned(),
+            hash: row.bytes(1)?.to_vec(),
+            scope: scope(row, 2)?,
+            pattern: pattern(row, 3)?,
+            expires_us: row.int_or_null(4)?,
+        })
+    });
+    // One that this version cannot read opens nothing, and must not keep the others from being known.
+    Ok(tokens.filter_map(Result::<_, DatabaseError>::ok).collect())
+}
+
+pub(super) fn scope(row: &Row, column: usize) -> Result<Scope, DatabaseError> {
+    Scope::parse(row.text(column)?).ok_or_else(|| DatabaseError::Other("a scope is not known".into()))
+}
+
+/// A pattern that cannot be read is an error: it never turns into "all endpoints".
+pub(super) fn pattern(row: &Row, column: usize) -> Result<Option<Glob>, DatabaseError> {
+    let pattern = row.text_or_null(column)?.map(Glob::parse).transpose();
+    pattern.map_err(|error| DatabaseError::Other(error.into()))
+}
+
+pub(super) fn pattern_or_null(pattern: Option<&Glob>) -> Value {
+    pattern.map_or(Value::Null, |pattern| Value::Text(pattern.to_string()))
+}
