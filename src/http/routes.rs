@@ -99,6 +99,7 @@ pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
                     "/endpoints/{code}/captures",
                     [("DELETE", Write, web::delete().to(api::endpoints::remove_captures))],
                 ))
+                .service(resource("/audit", [("GET", Admin, get().to(api::audit::list))]))
                 .service(resource("/nodes", [("GET", Admin, get().to(api::nodes::list))]))
                 .service(resource("/settings", [("GET", Admin, get().to(api::settings::show))]))
                 .service(resource("/reports/captures", [("GET", Admin, get().to(api::reports::captures))]))

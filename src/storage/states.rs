@@ -3,8 +3,9 @@
 
 use uuid::Uuid;
 
+use super::configuration::detail_of;
 use super::journal::id_value;
-use crate::database::columns::{EntryDetail, detail_text};
+use crate::database::columns::detail_text;
 use crate::database::{Database, DatabaseError, Dialect, Sql, Value};
 use crate::model::{Change, ConfigurationChange, ConfigurationKind, Entry, EntryKind};
 
@@ -85,12 +86,7 @@ pub async fn set(
         change: Change::Changed,
         by: by.map(str::to_owned),
     };
-    let detail = detail_text(&EntryDetail::Change {
-        kind: change.kind,
-        name: change.name.clone(),
-        change: change.change,
-        by: change.by.clone(),
-    });
+    let detail = detail_text(&detail_of(&change));
     let put = vec![id_value(id), Value::Int(now_us), Value::Text(detail)];
     let state = vec![Value::Text(name.to_owned()), Value::Text(value.to_owned())];
     let results = match database.dialect() {

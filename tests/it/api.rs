@@ -402,6 +402,7 @@ async fn methods_that_are_not_served_are_told() -> TestResult {
         ("/api/rules", "GET, HEAD"),
         ("/api/rules/x", "GET, HEAD, PUT, DELETE"),
         ("/api/rules/x/hits", "GET, HEAD, DELETE"),
+        ("/api/audit", "GET, HEAD"),
         ("/api/config", "GET, HEAD, PUT"),
         ("/api/scenarios", "GET, HEAD"),
         ("/api/scenarios/x", "PUT"),

@@ -164,7 +164,8 @@ pub async fn remove(
     let removal = id_at(now_us);
     let database = state.database.as_ref();
     let entry =
-        storage::removals::remove_one(database, &capture.endpoint, capture.id, removal, now_us).await?;
+        storage::removals::remove_one(database, &capture.endpoint, capture.id, removal, now_us, caller.by())
+            .await?;
     match entry {
         Some(entry) => {
             state.announce(entry);

@@ -1,5 +1,6 @@
 //! The API: a file a resource. Handlers extract, call one function, respond.
 
+pub mod audit;
 pub mod captures;
 pub mod changes;
 pub mod config;
