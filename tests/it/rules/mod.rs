@@ -7,6 +7,7 @@ use crate::harness::client::Response;
 use crate::harness::node::Node;
 use crate::harness::{TestResult, capture_id};
 
+mod config;
 mod endpoints;
 mod matching;
 mod messages;
@@ -21,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         states::trials(),
         messages::trials(),
         endpoints::trials(),
+        config::trials(),
         stale::trials(),
     ]
     .into_iter()
