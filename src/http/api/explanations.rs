@@ -33,6 +33,8 @@ enum Standing {
     Answers,
     /// It matches, and another answers before it.
     Behind,
+    /// It matches, and no rule has a say in this.
+    NotAsked,
     OtherState,
     NoMatch,
     Disabled,
@@ -106,13 +108,15 @@ pub async fn explain(
 /// Judges the rules, which are in the order in which they are tried.
 async fn judge(rules: Vec<Arc<Rule>>, seen: &Seen<'_>, states: &States) -> Vec<Judged> {
     let mut judged = Vec::with_capacity(rules.len());
-    let mut is_answered = !rules_are_asked(seen.capture);
+    let asked = rules_are_asked(seen.capture);
+    let mut is_answered = false;
     for (place, rule) in rules.into_iter().enumerate() {
         let standing = match &rule {
             rule if !rule.enabled => Standing::Disabled,
             rule if !rule.is_for(seen.capture.kind) => Standing::OtherKind,
             rule if !rule.matches(seen) => Standing::NoMatch,
             rule if !allows(rule, states) => Standing::OtherState,
+            _ if !asked => Standing::NotAsked,
             _ if is_answered => Standing::Behind,
             _ => Standing::Answers,
         };
@@ -222,6 +226,7 @@ impl Standing {
         match self {
             Self::Answers => "answers",
             Self::Behind => "behind_another",
+            Self::NotAsked => "not_asked",
             Self::OtherState => "other_state",
             Self::NoMatch => "no_match",
             Self::Disabled => "disabled",

@@ -1,11 +1,12 @@
 //! Rules, tried on a request that was caught or made up. Nothing is saved, and no state is looked at or changed.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 use super::captures::find;
 use super::changes::{read_json, without_marks};

@@ -8,11 +8,14 @@ use crate::harness::node::Node;
 use crate::harness::{TestResult, capture_id};
 
 mod endpoints;
+mod explain;
 mod matching;
 mod messages;
 mod replies;
 mod stale;
 mod states;
+mod traffcap;
+mod tries;
 
 pub fn trials() -> Vec<Trial> {
     [
@@ -22,6 +25,9 @@ pub fn trials() -> Vec<Trial> {
         messages::trials(),
         endpoints::trials(),
         stale::trials(),
+        explain::trials(),
+        tries::trials(),
+        traffcap::trials(),
     ]
     .into_iter()
     .flatten()
