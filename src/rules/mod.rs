@@ -16,6 +16,8 @@ pub mod set;
 pub mod states;
 mod subset;
 pub mod template;
+#[cfg(test)]
+mod tests;
 pub mod traffcap;
 
 pub use accept::Accept;
