@@ -225,6 +225,55 @@ fn patterns_of_python_are_translated() {
     }
 }
 
+/// What CPython's `re.search` says of these patterns and texts, one digit a text.
+#[test]
+fn verdicts_are_those_of_python() {
+    let texts =
+        ["", "a", "a\n", "a\n\n", "ab", "b", "A\n", "\n", "é\n", "a{}", "<", "&", "]", "\u{8}", "1", "["];
+    let table = [
+        (r"a$", "0110000000000000"),
+        (r"^a$", "0110000000000000"),
+        (r"a\Z", "0100000000000000"),
+        (r"(?m)^a$", "0111000000000000"),
+        (r"$", "1111111111111111"),
+        (r"^$", "1000000100000000"),
+        (r"\Z", "1111111111111111"),
+        (r"(a$)?$", "1111111111111111"),
+        (r"a$|b$", "0110110000000000"),
+        (r"(?i)A$", "0110001000000000"),
+        (r"(?i:A)b", "0000100000000000"),
+        (r".", "0111111011111111"),
+        (r"(?s).", "0111111111111111"),
+        (r"\s", "0011001110000000"),
+        (r"\w$", "0110111010000010"),
+        (r"\bb", "0000010000000000"),
+        (r"a{,2}b", "0000110000000000"),
+        (r"a{}", "0000000001000000"),
+        (r"a{1", "0000000000000000"),
+        (r"[]a]", "0111100001001000"),
+        (r"[^]a]", "0011111111110111"),
+        (r"[&&]", "0000000000010000"),
+        (r"[a[]", "0111100001000001"),
+        (r"\<", "0000000000100000"),
+        (r"\x61\Z", "0100000000000000"),
+        (r"\141", "0111100001000000"),
+        (r"[\b]", "0000000000000100"),
+        (r"(?#c)b", "0000110000000000"),
+        (r"(?P<n>a)b", "0000100000000000"),
+        (r"[^\n]$", "0110111011111111"),
+        (r"\d", "0000000000000010"),
+        (r"a??b", "0000110000000000"),
+        (r"é$", "0000000010000000"),
+        (r"\u00e9", "0000000010000000"),
+    ];
+    for (python, verdicts) in table {
+        let translated = pattern::translate("", python).unwrap_or_else(|why| panic!("{python}: {why}"));
+        let compiled = operator::pattern(&translated, false, 65_536).unwrap();
+        let found = texts.map(|text| if compiled.is_match(text.as_bytes()) { '1' } else { '0' });
+        assert_eq!(found.iter().collect::<String>(), verdicts, "{python}");
+    }
+}
+
 /// traffcap's verdict, straight from its description.
 fn verdict(nodes: &[Value], node: &Value, capture: &Capture) -> bool {
     let own = own_verdict(node, capture) != node["invert"].as_bool().unwrap();
