@@ -53,6 +53,10 @@ pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
                 ))
                 .service(resource("/captures/{id}/body", [("GET", Read, get().to(api::captures::body))]))
                 .service(resource(
+                    "/captures/{id}/explain",
+                    [("GET", Read, get().to(api::explanations::explain))],
+                ))
+                .service(resource(
                     "/endpoints",
                     [
                         ("GET", Read, get().to(api::endpoints::list)),
@@ -68,14 +72,9 @@ pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
                     ],
                 ))
                 .service(resource("/rules", [("GET", Read, get().to(api::rules::list))]))
-                .service(resource(
-                    "/rules/{name}",
-                    [
-                        ("GET", Read, get().to(api::rules::show)),
-                        ("PUT", Write, web::put().to(api::rules::save)),
-                        ("DELETE", Write, web::delete().to(api::rules::remove)),
-                    ],
-                ))
+                .service(rule("/rules/import", [("POST", WriteAll, web::post().to(api::imports::import))]))
+                .service(rule("/rules/try", [("POST", Read, web::post().to(api::tries::attempt))]))
+                .service(rule("/rules/{name}", []))
                 .service(resource(
                     "/rules/{name}/hits",
                     [
@@ -122,9 +121,20 @@ pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
     config.default_service(web::to(nothing_here));
 }
 
+/// A rule by its name, which may be a word that more than rules are found under.
+fn rule<const N: usize>(path: &str, more: [(&'static str, Needs, Route); N]) -> Resource {
+    let own = [
+        ("GET", Needs::Read, get().to(api::rules::show)),
+        ("PUT", Needs::Write, web::put().to(api::rules::save)),
+        ("DELETE", Needs::Write, web::delete().to(api::rules::remove)),
+    ];
+    resource(path, own.into_iter().chain(more))
+}
+
 /// A resource that asks what each method needs, answers other methods with a problem, and says which ones it
 /// has.
-fn resource<const N: usize>(path: &str, methods: [(&'static str, Needs, Route); N]) -> Resource {
+fn resource(path: &str, methods: impl IntoIterator<Item = (&'static str, Needs, Route)>) -> Resource {
+    let methods: Vec<_> = methods.into_iter().collect();
     let names = methods.iter().map(|(name, ..)| if *name == "GET" { "GET, HEAD" } else { name });
     let allowed = names.collect::<Vec<_>>().join(", ");
     let resource = web::resource(path);

@@ -1,6 +1,8 @@
 //! Where sequences and scenarios stand. Captures claim them with their own commit
 //! ([`Database::append`]); here they are read, and set by hand.
 
+use std::collections::HashMap;
+
 use uuid::Uuid;
 
 use super::configuration::detail_of;
@@ -35,6 +37,24 @@ pub async fn find(database: &dyn Database, name: &str) -> Result<Option<String>,
     const SQL: Sql = Sql::same("SELECT value FROM states WHERE name = $1");
     let rows = database.query(&SQL, &[Value::Text(name.to_owned())]).await?;
     rows.first().map(|row| row.text(0).map(str::to_owned)).transpose()
+}
+
+/// The states of several names, where they were ever set.
+pub async fn find_all(
+    database: &dyn Database,
+    names: &[String],
+) -> Result<HashMap<String, String>, DatabaseError> {
+    const SQL: Sql = Sql {
+        postgres: "SELECT name, value FROM states \
+                   WHERE name IN (SELECT jsonb_array_elements_text($1::text::jsonb)) ORDER BY name",
+        sqlite: "SELECT name, value FROM states \
+                 WHERE name IN (SELECT value FROM json_each($1)) ORDER BY name",
+    };
+    if names.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = database.query(&SQL, &[Value::Text(serde_json::json!(names).to_string())]).await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
 }
 
 /// States with names between two, by name.

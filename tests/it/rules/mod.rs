@@ -9,11 +9,14 @@ use crate::harness::{TestResult, capture_id};
 
 mod config;
 mod endpoints;
+mod explain;
 mod matching;
 mod messages;
 mod replies;
 mod stale;
 mod states;
+mod traffcap;
+mod tries;
 
 pub fn trials() -> Vec<Trial> {
     [
@@ -24,6 +27,9 @@ pub fn trials() -> Vec<Trial> {
         endpoints::trials(),
         config::trials(),
         stale::trials(),
+        explain::trials(),
+        tries::trials(),
+        traffcap::trials(),
     ]
     .into_iter()
     .flatten()

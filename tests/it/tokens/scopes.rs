@@ -31,11 +31,12 @@ pub fn trials() -> Vec<Trial> {
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Every route, with the least scope that opens it; with a `+` it is for tokens without a pattern.
-const ROUTES: [(&str, &str, &str); 36] = [
+const ROUTES: [(&str, &str, &str); 39] = [
     ("GET", "/api/captures", "read"),
     ("HEAD", "/api/captures", "read"),
     ("GET", "/api/captures/x", "read"),
     ("GET", "/api/captures/x/body", "read"),
+    ("GET", "/api/captures/x/explain", "read"),
     ("GET", "/api/endpoints", "read"),
     ("GET", "/api/stream?since=x", "read"),
     ("POST", "/api/tickets", "read"),
@@ -49,6 +50,8 @@ const ROUTES: [(&str, &str, &str); 36] = [
     ("GET", "/api/rules/a", "read"),
     ("PUT", "/api/rules/a", "write"),
     ("DELETE", "/api/rules/a", "write"),
+    ("POST", "/api/rules/try", "read"),
+    ("POST", "/api/rules/import?format=traffcap", "write+"),
     ("GET", "/api/rules/a/hits", "read"),
     ("DELETE", "/api/rules/a/hits", "write"),
     ("GET", "/api/scenarios", "read+"),
