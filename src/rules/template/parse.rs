@@ -12,6 +12,8 @@ use super::{Escape, Place, TemplateError};
 
 /// A tag more takes the parser longer the further down it stands: it counts the lines before each.
 const TAGS_MAX: usize = 4096;
+/// Tags times bytes: what takes the parser some twentieth of a second.
+const WORK_MAX: usize = 16 << 20;
 /// What the parser takes of the stack for a nested tag, or for a bracket in one. Measured, unoptimised, were
 /// 1 KiB and 2 KiB.
 const STACK_A_LEVEL: usize = 8 * 1024;
@@ -23,6 +25,13 @@ pub fn parse(source: &str, escape: Escape) -> Result<Vec<Node>, TemplateError> {
     let tags = source.matches("{{").count();
     if tags > TAGS_MAX {
         return Err(unplaced(format!("the template has more than {TAGS_MAX} tags")));
+    }
+    if tags * source.len() > WORK_MAX {
+        return Err(unplaced(format!(
+            "a template of {} bytes has at most {} tags",
+            source.len(),
+            WORK_MAX / source.len()
+        )));
     }
     let stack = stack_bytes(source, tags);
     if stack > STACK_MAX {
