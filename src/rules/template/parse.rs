@@ -96,8 +96,8 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused_and_not_run_into() {
-        let blocks = "{{#if a}}".repeat(2000) + &"{{/if}}".repeat(2000);
-        let elses = format!("{{{{#if a}}}}{}{{{{/if}}}}", "{{else if a}}".repeat(3000));
+        let blocks = "{{#if a}}".repeat(400) + &"{{/if}}".repeat(400);
+        let elses = format!("{{{{#if a}}}}{}{{{{/if}}}}", "{{else if a}}".repeat(500));
         let calls = format!("{{{{not {}a{}}}}}", "(not ".repeat(9000), ")".repeat(9000));
         let lists = format!("{{{{json {}{}}}}}", "[".repeat(20_000), "]".repeat(20_000));
         for source in [blocks, elses, calls] {
@@ -105,7 +105,7 @@ mod tests {
         }
         assert!(message(&lists).contains("is no value"), "{}", &message(&lists)[..100]);
         for open in ["{{#if a}}", "{{#if (not ", "{{json [", "{{json {\"a\":", "{{#each a}}{{else if b}}"] {
-            message(&open.repeat(4000));
+            message(&open.repeat(700));
         }
         assert!(message(&"{{a}}".repeat(TAGS_MAX + 1)).contains("tags"));
         assert!(message(&format!("{{{{a}}}}{}", "[".repeat(100_000))).contains("brackets"));
