@@ -3,6 +3,7 @@
 pub mod captures;
 pub mod changes;
 pub mod config;
+pub mod docs;
 pub mod endpoints;
 pub mod nodes;
 pub mod query;
