@@ -89,77 +89,74 @@ fn for_operators() -> Vec<Row> {
 
 fn the_api() -> Vec<Row> {
     vec![
-row("/captures", [("GET", Read, get().to(api::captures::list))]),
-                row(
-                    "/captures/{id}",
-                    [
-                        ("GET", Read, get().to(api::captures::show)),
-                        ("DELETE", Write, web::delete().to(api::captures::remove)),
-                    ],
-                ),
-                row("/captures/{id}/body", [("GET", Read, get().to(api::captures::body))]),
-                row(
-                    "/endpoints",
-                    [
-                        ("GET", Read, get().to(api::endpoints::list)),
-                        ("POST", Write, web::post().to(api::endpoints::generate)),
-                    ],
-                ),
-                row(
-                    "/endpoints/{code}",
-                    [
-                        ("GET", Read, get().to(api::endpoints::show)),
-                        ("PUT", Write, web::put().to(api::endpoints::save)),
-                        ("DELETE", Write, web::delete().to(api::endpoints::remove)),
-                    ],
-                ),
-                row("/rules", [("GET", Read, get().to(api::rules::list))]),
-                row(
-                    "/rules/{name}",
-                    [
-                        ("GET", Read, get().to(api::rules::show)),
-                        ("PUT", Write, web::put().to(api::rules::save)),
-                        ("DELETE", Write, web::delete().to(api::rules::remove)),
-                    ],
-                ),
-                row(
-                    "/rules/{name}/hits",
-                    [
-                        ("GET", Read, get().to(api::rules::hits)),
-                        ("DELETE", Write, web::delete().to(api::rules::reset_hits)),
-                    ],
-                ),
-                row(
-                    "/config",
-                    [
-                        ("GET", ReadAll, get().to(api::config::export)),
-                        ("PUT", WriteAll, web::put().to(api::config::replace)),
-                    ],
-                ),
-                row("/scenarios", [("GET", ReadAll, get().to(api::rules::scenarios))]),
-                row(
-                    "/scenarios/{name}",
-                    [("PUT", Write, web::put().to(api::rules::set_scenario))],
-                ),
-                row(
-                    "/endpoints/{code}/captures",
-                    [("DELETE", Write, web::delete().to(api::endpoints::remove_captures))],
-                ),
-                row("/nodes", [("GET", Admin, get().to(api::nodes::list))]),
-                row("/settings", [("GET", Admin, get().to(api::settings::show))]),
-                row("/reports/captures", [("GET", Admin, get().to(api::reports::captures))]),
-                row("/reports/endpoints", [("GET", Admin, get().to(api::reports::endpoints))]),
-                row("/stream", [("GET", Read, get().to(socket::stream::stream))]),
-                row("/tickets", [("POST", Read, web::post().to(api::tickets::create))]),
-                row(
-                    "/tokens",
-                    [
-                        ("GET", Admin, get().to(api::tokens::list)),
-                        ("POST", Admin, web::post().to(api::tokens::create)),
-                    ],
-                ),
-                row("/tokens/{id}", [("DELETE", Admin, web::delete().to(api::tokens::revoke))]),
-                    ]
+        row("/captures", [("GET", Read, get().to(api::captures::list))]),
+        row(
+            "/captures/{id}",
+            [
+                ("GET", Read, get().to(api::captures::show)),
+                ("DELETE", Write, web::delete().to(api::captures::remove)),
+            ],
+        ),
+        row("/captures/{id}/body", [("GET", Read, get().to(api::captures::body))]),
+        row(
+            "/endpoints",
+            [
+                ("GET", Read, get().to(api::endpoints::list)),
+                ("POST", Write, web::post().to(api::endpoints::generate)),
+            ],
+        ),
+        row(
+            "/endpoints/{code}",
+            [
+                ("GET", Read, get().to(api::endpoints::show)),
+                ("PUT", Write, web::put().to(api::endpoints::save)),
+                ("DELETE", Write, web::delete().to(api::endpoints::remove)),
+            ],
+        ),
+        row("/rules", [("GET", Read, get().to(api::rules::list))]),
+        row(
+            "/rules/{name}",
+            [
+                ("GET", Read, get().to(api::rules::show)),
+                ("PUT", Write, web::put().to(api::rules::save)),
+                ("DELETE", Write, web::delete().to(api::rules::remove)),
+            ],
+        ),
+        row(
+            "/rules/{name}/hits",
+            [
+                ("GET", Read, get().to(api::rules::hits)),
+                ("DELETE", Write, web::delete().to(api::rules::reset_hits)),
+            ],
+        ),
+        row(
+            "/config",
+            [
+                ("GET", ReadAll, get().to(api::config::export)),
+                ("PUT", WriteAll, web::put().to(api::config::replace)),
+            ],
+        ),
+        row("/scenarios", [("GET", ReadAll, get().to(api::rules::scenarios))]),
+        row("/scenarios/{name}", [("PUT", Write, web::put().to(api::rules::set_scenario))]),
+        row(
+            "/endpoints/{code}/captures",
+            [("DELETE", Write, web::delete().to(api::endpoints::remove_captures))],
+        ),
+        row("/nodes", [("GET", Admin, get().to(api::nodes::list))]),
+        row("/settings", [("GET", Admin, get().to(api::settings::show))]),
+        row("/reports/captures", [("GET", Admin, get().to(api::reports::captures))]),
+        row("/reports/endpoints", [("GET", Admin, get().to(api::reports::endpoints))]),
+        row("/stream", [("GET", Read, get().to(socket::stream::stream))]),
+        row("/tickets", [("POST", Read, web::post().to(api::tickets::create))]),
+        row(
+            "/tokens",
+            [
+                ("GET", Admin, get().to(api::tokens::list)),
+                ("POST", Admin, web::post().to(api::tokens::create)),
+            ],
+        ),
+        row("/tokens/{id}", [("DELETE", Admin, web::delete().to(api::tokens::revoke))]),
+    ]
 }
 
 /// For everybody, since browsers send no token with a navigation; they say what stands in the repository.
@@ -198,7 +195,7 @@ pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
             .default_service(web::to(nothing_here));
         config.service(the_api().into_iter().fold(scope, |scope, row| scope.service(resource(row))));
     }
-    config.default_service(web::route().wrap(from_fn(net)).to(nothing_here));
+    config.default_service(web::to(nothing_here).wrap(from_fn(net)));
 }
 
 /// A resource that asks what each method needs, answers other methods with a problem, and says which ones it

@@ -16,10 +16,9 @@ pub const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 const PAGE: &str = include_str!("docs.html");
 const SCRIPT: &str = include_str!("docs.js");
 
-/// What the page is made of: its scripts, style and data from here alone. Swagger UI writes styles into elements.
-const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
-                           img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-                           frame-ancestors 'none'";
+/// Scripts, style and data come from here alone, and nothing that an answer holds is run or loaded.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                           connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Files of Swagger UI that the page asks for; the others stay in the binary.
 const FILES: [&str; 3] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"];
