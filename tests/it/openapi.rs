@@ -64,7 +64,7 @@ async fn the_document_is_served_as_it_stands() -> TestResult {
     let node = Node::builder().setting("auth.tokens", "root-token-0123456789").start().await?;
     let served = node.get("/api/openapi.json").await?;
     assert_eq!((served.status, served.header("content-type")), (200, Some("application/json")));
-    assert_eq!(served.text(), document::text()?, "without a token");
+    assert!(served.text() == document::text()?, "another document is served");
     Ok(())
 }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::document::Document;
-use crate::harness::TestResult;
-use crate::harness::client::{Connection, Framing, Response, Subscriber};
+use crate::harness::client::{Connection, Framing, Response, Subscriber, WebSocket};
 use crate::harness::node::Node;
+use crate::harness::{TestResult, eventually};
 
 const TOKEN: &str = "root-token-0123456789";
 const ABSENT: &str = "01a1fd89-85b1-7b3e-9c74-ea33a5c7ad33";
@@ -65,7 +65,7 @@ impl Driver {
         &mut self,
         operation: (&str, &str, &str),
         values: &[&str],
-        body: &serde_json::Value,
+        body: &Value,
         status: u16,
     ) -> TestResult {
         self.ask(operation, values, "", &body.to_string(), status).await.map(drop)
@@ -133,7 +133,7 @@ async fn configuration(driver: &mut Driver) -> TestResult {
     d.plain(("GET", "/api/rules/{name}/hits", ""), &["absent"], 404).await?;
     d.plain(("DELETE", "/api/rules/{name}/hits", ""), &["a"], 204).await?;
     d.plain(("DELETE", "/api/rules/{name}/hits", ""), &["absent"], 404).await?;
-    d.send(("PUT", "/api/scenarios/{name}", ""), &["cart"], &json!({"state": "full"}), 200).await?;
+    d.send(("PUT", "/api/scenarios/{name}", ""), &["cart"], &json!({"state": "Started"}), 200).await?;
     d.send(("PUT", "/api/scenarios/{name}", ""), &["cart"], &json!({}), 400).await?;
     d.plain(("GET", "/api/scenarios", ""), &[], 200).await?;
     d.plain(("GET", "/api/scenarios", "?x=1"), &[], 400).await?;
@@ -161,9 +161,17 @@ async fn configuration(driver: &mut Driver) -> TestResult {
 async fn captures(d: &mut Driver) -> TestResult {
     let small = d.node.post("/r/a/b?c=d", "x").await?;
     let large = d.node.post("/r/a", "x".repeat(100_000)).await?;
-    let ruled = "POST /r/orders-1 HTTP/1.1\r\nHost: a\r\nx: \r\nx: \u{e9}\r\nContent-Length: 0\r\n\r\n";
-    d.node.exchange(ruled).await?;
+    // Answered by a rule; with what is not UTF-8; an event of a WebSocket.
+    d.node.exchange(b"POST /r/orders-1 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").await?;
     d.node.exchange(b"GET /r/a HTTP/1.1\r\nHost: a\r\nX-Octets: \xff\r\n\r\n").await?;
+    drop(WebSocket::open(&d.node.address(), "/r/a", "").await?);
+    let url = d.node.url(&format!("/api/captures/{small}"));
+    eventually(Duration::from_secs(5), "the answer is recorded", || async {
+        let shown = d.node.http().get(&url).bearer_auth(TOKEN).send().await;
+        let Ok(shown) = shown else { return false };
+        shown.json::<Value>().await.is_ok_and(|capture| capture["answer"].is_object())
+    })
+    .await;
     d.plain(("GET", "/api/captures", ""), &[], 200).await?;
     d.plain(("GET", "/api/captures", "?body=none&limit=1"), &[], 200).await?;
     d.plain(("GET", "/api/captures", "?order=random"), &[], 400).await?;
