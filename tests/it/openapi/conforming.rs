@@ -194,6 +194,7 @@ async fn tokens_and_streams(d: &mut Driver) -> TestResult {
     let order = json!({"name": "CI", "scope": "read", "pattern": "ci-*", "expires_in_s": 60}).to_string();
     let made = d.ask(("POST", "/api/tokens", ""), &[], "", &order, 201).await?.json()?;
     d.send(("POST", "/api/tokens", ""), &[], &json!({"name": "x", "scope": "all"}), 400).await?;
+    d.send(("POST", "/api/tokens", ""), &[], &json!({"name": "x".repeat(300_000)}), 413).await?;
     d.plain(("GET", "/api/tokens", ""), &[], 200).await?;
     d.plain(("GET", "/api/tokens", "?limit=0"), &[], 400).await?;
     let theirs = format!("Authorization: Bearer {}\r\n", made["token"].as_str().ok_or("no token")?);
