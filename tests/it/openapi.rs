@@ -2,12 +2,13 @@
 //! node answers is what it says.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde_json::Value;
 
 use crate::harness::node::Node;
-use crate::harness::{Needs, TestResult, check_problem, trials};
+use crate::harness::{Needs, TestResult, check_problem, eventually, trials};
 
 mod conforming;
 mod document;
@@ -117,6 +118,7 @@ async fn every_answer_names_its_request() -> TestResult {
     let node = Node::builder()
         .setting("auth.tokens", "root-token-0123456789")
         .setting("cors.api.allow_origins", "https://app.example")
+        .setting("log.level", "debug")
         .start()
         .await?;
     let bearer = "Authorization: Bearer root-token-0123456789\r\n";
@@ -152,6 +154,9 @@ async fn every_answer_names_its_request() -> TestResult {
         let answer = node.request("GET", "/healthz", &format!("X-Request-Id: {unsound}\r\n")).await?;
         assert_ne!(answer.header("x-request-id"), Some(unsound));
     }
+    assert!(node.get("/r/a").await?.header("x-request-id").is_none(), "a capture has an id of its own");
+    eventually(Duration::from_secs(5), "the log has the id", || async { node.log().contains("its-own") })
+        .await;
     check_cors(&node).await
 }
 
