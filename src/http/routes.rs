@@ -13,7 +13,6 @@ use super::server::Surface;
 use super::state::State;
 use super::{api, auth, capture, cors_of_api, operations, socket};
 use crate::model::Scope;
-
 use Needs::{Admin, Nothing, Read, ReadAll, Write, WriteAll};
 
 /// Where the API stands; the paths of its table go on from there.
@@ -52,6 +51,36 @@ pub struct Operation {
     pub method: &'static str,
     /// The least scope that opens it, with a `+` where it is for tokens without a pattern; or `none`.
     pub scope: &'static str,
+}
+
+pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
+    let settings = &state.settings;
+    if surface.captures() {
+        let prefix = &settings.capture.prefix;
+        config.service(web::scope(&format!("/{prefix}")).default_service(web::to(capture::capture)));
+    }
+    for row in for_operators() {
+        let is_open = row.methods.iter().all(|(_, needs, _)| *needs == Nothing);
+        if is_open {
+            config.service(resource(row).wrap(from_fn(net)));
+        } else if surface.serves_api() {
+            config.service(resource(row).wrap(from_fn(auth::guard)).wrap(from_fn(net)));
+        }
+    }
+    if surface.serves_api() && settings.api.enabled {
+        if settings.docs.enabled {
+            for row in descriptions() {
+                config.service(resource(row).wrap(cors_of_api(settings)).wrap(from_fn(net)));
+            }
+        }
+        let scope = web::scope(API)
+            .wrap(from_fn(auth::guard))
+            .wrap(cors_of_api(settings))
+            .wrap(from_fn(net))
+            .default_service(web::to(nothing_here));
+        config.service(the_api().into_iter().fold(scope, |scope, row| scope.service(resource(row))));
+    }
+    config.default_service(web::to(nothing_here).wrap(from_fn(net)));
 }
 
 /// Every method of every route but capture. HEAD goes with GET, and is not listed.
@@ -166,36 +195,6 @@ fn descriptions() -> Vec<Row> {
         row("/api/docs", [("GET", Nothing, get().to(api::docs::page))]),
         row("/api/docs/{file}", [("GET", Nothing, get().to(api::docs::file))]),
     ]
-}
-
-pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
-    let settings = &state.settings;
-    if surface.captures() {
-        let prefix = &settings.capture.prefix;
-        config.service(web::scope(&format!("/{prefix}")).default_service(web::to(capture::capture)));
-    }
-    for row in for_operators() {
-        let is_open = row.methods.iter().all(|(_, needs, _)| *needs == Nothing);
-        if is_open {
-            config.service(resource(row).wrap(from_fn(net)));
-        } else if surface.serves_api() {
-            config.service(resource(row).wrap(from_fn(auth::guard)).wrap(from_fn(net)));
-        }
-    }
-    if surface.serves_api() && settings.api.enabled {
-        if settings.docs.enabled {
-            for row in descriptions() {
-                config.service(resource(row).wrap(cors_of_api(settings)).wrap(from_fn(net)));
-            }
-        }
-        let scope = web::scope(API)
-            .wrap(from_fn(auth::guard))
-            .wrap(cors_of_api(settings))
-            .wrap(from_fn(net))
-            .default_service(web::to(nothing_here));
-        config.service(the_api().into_iter().fold(scope, |scope, row| scope.service(resource(row))));
-    }
-    config.default_service(web::to(nothing_here).wrap(from_fn(net)));
 }
 
 /// A resource that asks what each method needs, answers other methods with a problem, and says which ones it
