@@ -1,5 +1,7 @@
 //! The composition root: the one place that names concrete backends, and joins the parts to a node.
 
+mod options;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,16 +16,14 @@ use crate::config::{self, AuthMode, Settings};
 use crate::database::postgres::{PostgresDatabase, PostgresOptions};
 use crate::database::sqlite::{SqliteDatabase, SqliteOptions};
 use crate::database::{Database, DatabaseError, Migrate};
-use crate::feed::{Hub, HubOptions, Publisher};
-use crate::http::{self, Listening, ServerOptions, State};
-use crate::intake::{
-    AnswerLog, Budget, Configuration, Intake, IntakeOptions, Journal, JournalOptions, OnCommit,
-};
+use crate::feed::{Hub, Publisher};
+use crate::http::{self, Listening, State};
+use crate::intake::{AnswerLog, Budget, Configuration, Intake, Journal, OnCommit};
 use crate::metrics::Metrics;
 use crate::model::{Entry, NodeState};
 use crate::presence::Presence;
 use crate::shutdown::Shutdown;
-use crate::upkeep::{RollupOptions, Upkeep, UpkeepOptions};
+use crate::upkeep::Upkeep;
 
 /// What is written at the end has so long at least, whatever the listeners took.
 const LAST_WORK: Duration = Duration::from_secs(2);
@@ -85,7 +85,7 @@ impl Node {
         let topic = format!("{}.journal", settings.broker.topic_prefix);
 
         let hub =
-            Hub::open(database.clone(), hub_options(&settings.feed), node, clock.clone(), metrics.clone())
+            Hub::open(database.clone(), options::hub(&settings.feed), node, clock.clone(), metrics.clone())
                 .await?;
         let publisher = Arc::new(Publisher::start(
             broker.clone(),
@@ -108,7 +108,7 @@ impl Node {
         let journal = Journal::start(
             database.clone(),
             configuration.clone(),
-            journal_options(&settings),
+            options::journal(&settings),
             on_commit(hub.clone(), publisher.clone()),
             metrics.clone(),
             &shutdown,
@@ -119,7 +119,7 @@ impl Node {
             configuration,
             AnswerLog::start(database.clone(), metrics.clone(), &shutdown),
             Budget::new(settings.capture.bodies_in_flight_bytes_max, metrics.bodies_in_flight_bytes.clone()),
-            intake_options(&settings),
+            options::intake(&settings),
             clock.clone(),
             metrics.clone(),
             shutdown.clone(),
@@ -127,7 +127,7 @@ impl Node {
         look_at_ceilings(intake.clone(), settings.capture.kept_bytes_max, &shutdown);
         let upkeep = Upkeep {
             database: database.clone(),
-            options: upkeep_options(&settings),
+            options: options::upkeep(&settings),
             clock: clock.clone(),
             metrics: metrics.clone(),
             node,
@@ -139,7 +139,7 @@ impl Node {
         let access = Arc::new(access);
         shutdown.spawn(access.clone().keep(shutdown.clone()));
 
-        let options = server_options(&settings);
+        let options = options::server(&settings);
         let state = Arc::new(State::new(
             settings,
             database,
@@ -318,7 +318,12 @@ fn look_at_ceilings(intake: Arc<Intake>, kept_bytes_max: u64, shutdown: &Shutdow
     let stopping = shutdown.clone();
     shutdown.spawn(async move {
         loop {
-            if let Err(error) = intake.look_at_ceilings(kept_bytes_max).await {
+            // So that a quiet node has not much to read when a request comes.
+            let looked = async {
+                intake.configuration().refresh().await?;
+                intake.look_at_ceilings(kept_bytes_max).await
+            };
+            if let Err(error) = looked.await {
                 tracing::debug!(error = &error as &dyn std::error::Error, "failed to look at what is kept");
             }
             tokio::select! {
@@ -334,71 +339,5 @@ fn access_options(auth: &config::Auth) -> AccessOptions {
         asks: auth.mode == AuthMode::Tokens,
         tokens: auth.tokens.iter().map(|token| access::digest(token.expose())).collect(),
         failures_per_minute_max: auth.failures_per_minute_max,
-    }
-}
-
-fn hub_options(feed: &config::Feed) -> HubOptions {
-    HubOptions {
-        ring_events_max: feed.ring_events_max,
-        ring_bytes_max: feed.ring_bytes_max,
-        parked_max: feed.parked_max,
-        gap_wait: feed.gap_wait(),
-        head_poll: feed.head_poll(),
-        catch_up_page: feed.catch_up_page,
-        catch_up_readers_max: feed.catch_up_readers_max,
-    }
-}
-
-fn journal_options(settings: &Settings) -> JournalOptions {
-    let journal = &settings.journal;
-    JournalOptions {
-        queue_bytes_max: journal.queue_bytes_max,
-        queue_captures_max: journal.queue_captures_max,
-        batch_bytes_max: journal.batch_bytes_max,
-        batch_captures_max: journal.batch_captures_max,
-        commit_deadline: journal.commit_deadline(),
-        rules_body_bytes_max: settings.rules.body_bytes_max,
-    }
-}
-
-fn intake_options(settings: &Settings) -> IntakeOptions {
-    IntakeOptions {
-        body_bytes_max: settings.capture.body_bytes_max,
-        body_inline_bytes_max: settings.journal.body_inline_bytes_max,
-        body_part_bytes: settings.journal.body_part_bytes,
-        client_rate_max: settings.capture.client_rate_max,
-        endpoints_max: settings.capture.endpoints_max,
-        rules_body_bytes_max: settings.rules.body_bytes_max,
-    }
-}
-
-fn upkeep_options(settings: &Settings) -> UpkeepOptions {
-    let (retention, reports) = (&settings.retention, &settings.reports);
-    UpkeepOptions {
-        age_s_max: retention.age_s_max,
-        captures_per_endpoint_max: retention.captures_per_endpoint_max,
-        bytes_max: retention.bytes_max,
-        interval: retention.interval(),
-        step_captures: retention.step_captures,
-        rollups: reports.enabled.then(|| RollupOptions {
-            rows_per_minute_max: reports.rows_per_minute_max,
-            minutes_age: reports.minutes_age(),
-            hours_age: reports.hours_age(),
-            age: reports.age(),
-        }),
-    }
-}
-
-fn server_options(settings: &Settings) -> ServerOptions {
-    let server = &settings.server;
-    ServerOptions {
-        listen: server.listen,
-        api_listen: server.api_listen,
-        workers: server.workers,
-        connections_max: server.connections_max,
-        head_timeout: server.head_timeout(),
-        keep_alive: server.keep_alive(),
-        write_timeout: settings.stream.write_timeout(),
-        shutdown_timeout: server.shutdown_timeout(),
     }
 }

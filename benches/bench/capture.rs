@@ -71,7 +71,7 @@ async fn node(
     Ok(CaptureRow::of(&name, connections, &result, rss_kib))
 }
 
-async fn send(address: &str, connections: usize, endpoints: usize, time: Duration) -> TestResult<Value> {
+pub async fn send(address: &str, connections: usize, endpoints: usize, time: Duration) -> TestResult<Value> {
     let [connections, endpoints] = [connections, endpoints].map(|n| n.to_string());
     let seconds = time.as_secs_f64().to_string();
     let result = role::result(role::start(&["load", address, &connections, &seconds, &endpoints])?).await?;

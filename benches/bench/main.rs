@@ -20,6 +20,7 @@ mod load;
 mod one_insert;
 mod report;
 mod role;
+mod rules;
 mod watch;
 
 use harness::TestResult;
@@ -59,6 +60,9 @@ async fn measure(only: &[&str]) -> TestResult {
     }
     if wanted("fanout") {
         fanout::measure(&mut report, time).await?;
+    }
+    if wanted("rules") {
+        rules::measure(&mut report, time).await?;
     }
     report.print();
     report.save()

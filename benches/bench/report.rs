@@ -9,6 +9,7 @@ use crate::harness::TestResult;
 pub struct Report {
     captures: Vec<CaptureRow>,
     fanouts: Vec<FanoutRow>,
+    rules: Option<RulesRow>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -29,6 +30,17 @@ pub struct FanoutRow {
     pub p50_ms: f64,
     pub p99_ms: f64,
     pub idle_socket_bytes: Option<f64>,
+}
+
+/// What rules cost.
+#[derive(Debug, Clone, Serialize)]
+pub struct RulesRow {
+    /// Captures a second into SQLite, without rules and with many.
+    pub none_per_second: f64,
+    pub many_per_second: f64,
+    /// Microseconds to hold one request against a thousand patterns on its path, or on its body.
+    pub path_us: f64,
+    pub body_us: f64,
 }
 
 impl CaptureRow {
@@ -64,6 +76,10 @@ impl Report {
         self.fanouts.push(row);
     }
 
+    pub fn rules(&mut self, row: RulesRow) {
+        self.rules = Some(row);
+    }
+
     pub fn print(&self) {
         let figure =
             |value: Option<f64>, digits: usize| value.map_or("-".into(), |v| format!("{v:.digits$}"));
@@ -91,6 +107,21 @@ impl Report {
                 figure(row.rss_mib, 0),
             );
         }
+        if let Some(rules) = &self.rules {
+            println!(
+                "\nRules: 64 connections into SQLite; patterns that are for every endpoint, none of which match\n"
+            );
+            println!(
+                "| no rules, captures/s | 10,000 rules over 1,000 endpoints | of none | 1,000 patterns on the path, us | on 1 KiB of body, us |"
+            );
+            println!("| ---: | ---: | ---: | ---: | ---: |");
+            let share = rules.many_per_second / rules.none_per_second * 100.0;
+            let (none, many) = (rules.none_per_second, rules.many_per_second);
+            println!(
+                "| {none:.0} | {many:.0} | {share:.0} % | {:.0} | {:.0} |",
+                rules.path_us, rules.body_us
+            );
+        }
         if !self.fanouts.is_empty() {
             println!("\nFan-out of 1 KiB captures over two nodes, Postgres and Redis\n");
             println!(
@@ -114,7 +145,8 @@ impl Report {
     /// Writes `bench-results/latest.json`.
     pub fn save(&self) -> TestResult {
         let cores = std::thread::available_parallelism()?.get();
-        let all = json!({"cores": cores, "capture": self.captures, "fanout": self.fanouts});
+        let all =
+            json!({"cores": cores, "capture": self.captures, "fanout": self.fanouts, "rules": self.rules});
         std::fs::create_dir_all("bench-results")?;
         std::fs::write("bench-results/latest.json", serde_json::to_string_pretty(&all)?)?;
         println!("\nbench-results/latest.json has the same as JSON");

@@ -33,3 +33,6 @@ CREATE INDEX states_changed ON states (changed_seq);
 
 -- What went wrong with an answer.
 ALTER TABLE answers ADD COLUMN failure TEXT COLLATE "C";
+
+-- What was removed and changed, by whom: few among many captures.
+CREATE INDEX journal_notices ON journal (seq) WHERE kind >= 20;

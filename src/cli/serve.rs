@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use rand::Rng as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{SettingsArgs, complain, logging};
@@ -45,6 +46,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         complain(&std::io::Error::other(mistake));
         return ExitCode::from(2);
     }
+    raise_descriptors(settings.server.connections_max);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("creel").build();
     match runtime {
         Ok(runtime) => runtime.block_on(serve(settings)),
@@ -52,6 +54,18 @@ pub fn run(args: &ServeArgs) -> ExitCode {
             complain(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Takes as many descriptors as the system lets a process have: a connection takes two.
+fn raise_descriptors(connections_max: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "failed to raise the limit of open files");
+    }
+    let wanted = 2 * connections_max as u64;
+    if let Some(limit) = getrlimit(Resource::Nofile).current.filter(|limit| *limit < wanted) {
+        tracing::warn!(limit, wanted, "fewer open files are allowed than `server.connections_max` may need");
     }
 }
 

@@ -115,8 +115,15 @@ impl<'a> CaptureColumns<'a> {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryDetail {
-    One(Uuid),
-    All,
+    One {
+        capture: Uuid,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+    All {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
     Change {
         kind: ConfigurationKind,
         name: String,
@@ -181,13 +188,13 @@ pub fn entry(row: &Row) -> Result<Entry, DatabaseError> {
 fn other_entry(row: &Row) -> Result<Entry, DatabaseError> {
     let id = id(row.bytes(2)?)?;
     let at_us = row.int(3)?;
-    let removal = |removed| {
+    let removal = |removed, by| {
         let endpoint = endpoint(row.text(4)?)?;
-        Ok::<_, DatabaseError>(EntryKind::Removal(Removal { id, at_us, endpoint, removed }))
+        Ok::<_, DatabaseError>(EntryKind::Removal(Removal { id, at_us, endpoint, removed, by }))
     };
     let what = match parsed_detail::<EntryDetail>(row.text(10)?)? {
-        EntryDetail::One(capture) => removal(Removed::One(capture))?,
-        EntryDetail::All => removal(Removed::All)?,
+        EntryDetail::One { capture, by } => removal(Removed::One(capture), by)?,
+        EntryDetail::All { by } => removal(Removed::All, by)?,
         EntryDetail::Change { kind, name, change, by } => {
             EntryKind::Configuration(ConfigurationChange { id, at_us, kind, name, change, by })
         }

@@ -270,7 +270,10 @@ mod tests {
     fn entry(seq: i64) -> Entry {
         let endpoint = EndpointCode::parse("e").unwrap();
         let id = Uuid::from_u128(u128::try_from(seq).unwrap());
-        Entry { seq, what: EntryKind::Removal(Removal { id, at_us: 0, endpoint, removed: Removed::All }) }
+        Entry {
+            seq,
+            what: EntryKind::Removal(Removal { id, at_us: 0, endpoint, removed: Removed::All, by: None }),
+        }
     }
 
     fn sequencer(parked_max: usize) -> Sequencer {

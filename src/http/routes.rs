@@ -83,7 +83,8 @@ pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
     config.default_service(web::to(nothing_here).wrap(from_fn(net)));
 }
 
-/// Every method of every route but capture. HEAD goes with GET, and is not listed.
+/// Every method of every route but capture. HEAD goes with GET, and is not listed; what a word of ours under
+/// `/rules/` does as a rule's name stands under `/rules/{name}`.
 pub fn operations() -> Vec<Operation> {
     let tables = [("", for_operators()), ("", descriptions()), (API, the_api())];
     let rows = tables.into_iter().flat_map(|(prefix, rows)| rows.into_iter().map(move |row| (prefix, row)));
@@ -102,10 +103,19 @@ pub fn operations() -> Vec<Operation> {
 struct Row {
     path: &'static str,
     methods: Vec<(&'static str, Needs, Route)>,
+    /// What it does besides, and is listed elsewhere.
+    more: Vec<(&'static str, Needs, Route)>,
+}
+
+impl Row {
+    /// The path is a word that a rule may have as its name.
+    fn and_a_rule(self) -> Self {
+        Self { more: a_rule().into(), ..self }
+    }
 }
 
 fn row<const N: usize>(path: &'static str, methods: [(&'static str, Needs, Route); N]) -> Row {
-    Row { path, methods: methods.into() }
+    Row { path, methods: methods.into(), more: Vec::new() }
 }
 
 fn for_operators() -> Vec<Row> {
@@ -127,6 +137,7 @@ fn the_api() -> Vec<Row> {
             ],
         ),
         row("/captures/{id}/body", [("GET", Read, get().to(api::captures::body))]),
+        row("/captures/{id}/explain", [("GET", Read, get().to(api::explanations::explain))]),
         row(
             "/endpoints",
             [
@@ -143,14 +154,9 @@ fn the_api() -> Vec<Row> {
             ],
         ),
         row("/rules", [("GET", Read, get().to(api::rules::list))]),
-        row(
-            "/rules/{name}",
-            [
-                ("GET", Read, get().to(api::rules::show)),
-                ("PUT", Write, web::put().to(api::rules::save)),
-                ("DELETE", Write, web::delete().to(api::rules::remove)),
-            ],
-        ),
+        row("/rules/import", [("POST", WriteAll, web::post().to(api::imports::import))]).and_a_rule(),
+        row("/rules/try", [("POST", Read, web::post().to(api::tries::attempt))]).and_a_rule(),
+        row("/rules/{name}", a_rule()),
         row(
             "/rules/{name}/hits",
             [
@@ -171,6 +177,7 @@ fn the_api() -> Vec<Row> {
             "/endpoints/{code}/captures",
             [("DELETE", Write, web::delete().to(api::endpoints::remove_captures))],
         ),
+        row("/audit", [("GET", Admin, get().to(api::audit::list))]),
         row("/nodes", [("GET", Admin, get().to(api::nodes::list))]),
         row("/settings", [("GET", Admin, get().to(api::settings::show))]),
         row("/reports/captures", [("GET", Admin, get().to(api::reports::captures))]),
@@ -188,6 +195,14 @@ fn the_api() -> Vec<Row> {
     ]
 }
 
+fn a_rule() -> [(&'static str, Needs, Route); 3] {
+    [
+        ("GET", Read, get().to(api::rules::show)),
+        ("PUT", Write, web::put().to(api::rules::save)),
+        ("DELETE", Write, web::delete().to(api::rules::remove)),
+    ]
+}
+
 /// For everybody, since browsers send no token with a navigation; they say what stands in the repository.
 fn descriptions() -> Vec<Row> {
     vec![
@@ -200,10 +215,10 @@ fn descriptions() -> Vec<Row> {
 /// A resource that asks what each method needs, answers other methods with a problem, and says which ones it
 /// has.
 fn resource(row: Row) -> Resource {
-    let names = row.methods.iter().map(|(name, ..)| if *name == "GET" { "GET, HEAD" } else { name });
+    let methods: Vec<_> = row.methods.into_iter().chain(row.more).collect();
+    let names = methods.iter().map(|(name, ..)| if *name == "GET" { "GET, HEAD" } else { name });
     let allowed = names.collect::<Vec<_>>().join(", ");
-    let resource = row
-        .methods
+    let resource = methods
         .into_iter()
         .fold(web::resource(row.path), |resource, (_, needs, route)| resource.route(guarded(route, needs)));
     resource.default_service(web::to(move |method: Method| {

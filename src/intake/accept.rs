@@ -189,7 +189,10 @@ impl Intake {
     ) -> Result<Accepted, Refusal> {
         // Admitted once more: the configuration may be another one than at the head.
         let configuration = self.admitting(&capture).await?;
-        let case = Case::judge(&configuration, &capture, ask, body, whole);
+        let mut case = Case::new(&capture, ask, body, whole);
+        let most = self.options.rules_body_bytes_max;
+        let judged = case.judge(&configuration, &capture, self.database.as_ref(), most).await;
+        judged.map_err(|_| Refusal::DatabaseAway)?;
         self.journal.append(capture, case).await
     }
 

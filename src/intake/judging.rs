@@ -69,22 +69,22 @@ pub fn admit(snapshot: &Snapshot, capture: &Capture) -> Result<(), Refusal> {
 }
 
 impl Case {
-    pub fn judge(snapshot: &Snapshot, capture: &Capture, ask: Ask, body: Bytes, whole: bool) -> Self {
-        let mut case = Self {
+    /// A case that was not judged yet.
+    pub fn new(capture: &Capture, ask: Ask, body: Bytes, whole: bool) -> Self {
+        Self {
             ask,
             fallback: capture.reply.clone(),
             body,
             whole,
-            config_seq: snapshot.config_seq,
+            config_seq: i64::MIN,
             candidates: Vec::new(),
             endpoint: None,
-        };
-        case.ask(snapshot, capture);
-        case
+        }
     }
 
-    /// Judges again, under a newer configuration. A body of which the rules saw too little is read.
-    pub async fn judge_again(
+    /// Judges a case under a configuration. A body of which the rules would see too little is read: when it came
+    /// nobody wanted to look.
+    pub async fn judge(
         &mut self,
         snapshot: &Snapshot,
         capture: &Capture,
@@ -96,17 +96,12 @@ impl Case {
             self.whole = true;
         }
         self.config_seq = snapshot.config_seq;
-        self.ask(snapshot, capture);
-        Ok(())
-    }
-
-    fn ask(&mut self, snapshot: &Snapshot, capture: &Capture) {
-        if self.ask == Ask::Nobody {
-            return;
+        if self.ask == Ask::Rules {
+            self.candidates = snapshot.rules.candidates(&Seen::new(capture, &self.body));
+            let endpoint = snapshot.endpoint(&capture.endpoint);
+            self.endpoint = endpoint.filter(|endpoint| endpoint.reply.is_some()).cloned();
         }
-        self.candidates = snapshot.rules.candidates(&Seen::new(capture, &self.body));
-        let endpoint = snapshot.endpoint(&capture.endpoint);
-        self.endpoint = endpoint.filter(|endpoint| endpoint.reply.is_some()).cloned();
+        Ok(())
     }
 
     /// Whether a state decides, or is changed.

@@ -38,7 +38,7 @@ struct State {
     body_bytes_max: u64,
     /// The beginning of a body in parts, as far as rules see it; empty where no rule would look.
     seen: BytesMut,
-    /// How much of the body that may be.
+    /// How much of the body that may be; known once there are parts.
     seen_bytes_max: usize,
     buffer: BytesMut,
     /// Bytes that are in parts already, and the number of parts.
@@ -58,12 +58,11 @@ impl Reception {
         let capacity = believed.min(intake.options.body_inline_bytes_max);
         let memory = intake.bodies.reserve(capacity).ok_or(Refusal::BodiesFull)?;
         let body_bytes_max = intake.body_bytes_max(&head.endpoint, false).await?;
-        let looks = intake.configuration().current().looks_into_bodies(&head.endpoint);
         let state = State {
             head,
             body_bytes_max,
             seen: BytesMut::new(),
-            seen_bytes_max: if looks { intake.options.rules_body_bytes_max } else { 0 },
+            seen_bytes_max: 0,
             buffer: BytesMut::with_capacity(capacity),
             in_parts: 0,
             parts: 0,
@@ -140,6 +139,10 @@ impl Reception {
             return Ok(());
         }
         if state.parts == 0 {
+            let configuration = self.intake.configuration().current();
+            if configuration.looks_into_bodies(&state.head.endpoint) {
+                state.seen_bytes_max = self.intake.options.rules_body_bytes_max;
+            }
             state.start = Bytes::copy_from_slice(&state.buffer[..state.buffer.len().min(PREVIEW_BYTES)]);
         }
         state.keep_for_rules()?;

@@ -213,7 +213,7 @@ impl Writer {
                     continue;
                 }
                 let (capture, most) = (queued.capture.clone(), self.options.rules_body_bytes_max);
-                queued.case.judge_again(configuration, &capture, self.database.as_ref(), most).await?;
+                queued.case.judge(configuration, &capture, self.database.as_ref(), most).await?;
             }
             place += 1;
         }

@@ -29,6 +29,8 @@ pub struct Removal {
     pub at_us: i64,
     pub endpoint: EndpointCode,
     pub removed: Removed,
+    /// Who asked for it, as in [`ConfigurationChange::by`].
+    pub by: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +50,7 @@ pub struct ConfigurationChange {
     /// The endpoint's code, the rule's name.
     pub name: String,
     pub change: Change,
-    /// The name of the token that was used; None where none was asked for.
+    /// The id of the token that was used, `settings` for one of the settings; None where none was asked for.
     pub by: Option<String>,
 }
 

@@ -65,7 +65,9 @@ pub fn write_event(
             write_number(out, seq);
             put(out, format_args!("\"id\":\"{}\",\"endpoint\":", removal.id));
             text(out, removal.endpoint.as_str());
-            put(out, format_args!(",\"at\":\"{}\",", rfc3339(removal.at_us)));
+            put(out, format_args!(",\"at\":\"{}\",\"by\":", rfc3339(removal.at_us)));
+            write_by(out, removal.by.as_deref());
+            out.push(b',');
             match removal.removed {
                 Removed::One(capture) => put(out, format_args!("\"capture\":\"{capture}\"}}")),
                 Removed::All => put(out, format_args!("\"all\":true}}")),
@@ -78,10 +80,7 @@ pub fn write_event(
             put(out, format_args!("\"id\":\"{}\",\"change\":\"{kind}.{what}\",\"{kind}\":", change.id));
             text(out, &change.name);
             put(out, format_args!(",\"at\":\"{}\",\"by\":", rfc3339(change.at_us)));
-            match &change.by {
-                Some(by) => text(out, by),
-                None => out.extend_from_slice(b"null"),
-            }
+            write_by(out, change.by.as_deref());
             out.push(b'}');
             Written::Whole
         }
@@ -90,6 +89,13 @@ pub fn write_event(
         out.push(b'}');
     }
     written
+}
+
+fn write_by(out: &mut Vec<u8>, by: Option<&str>) {
+    match by {
+        Some(by) => text(out, by),
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 /// How an answer shows: the outer None leaves it out, the inner one says "not recorded".

@@ -68,18 +68,28 @@ impl Expression {
         self.0.methods()
     }
 
+    /// How near the expression comes to a request, without the tree.
+    pub fn nearness(&self, seen: &Seen<'_>) -> Nearness {
+        self.0.nearness(seen)
+    }
+
     /// The tree with every verdict, and what each leaf saw.
     pub fn explain(&self, seen: &Seen<'_>) -> Explained {
         self.0.explain(seen)
     }
 }
 
+/// How many leaves hold, of all; what is under a `not` counts when it does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Nearness {
+    pub held: usize,
+    pub leaves: usize,
+}
+
 /// A tree's verdict as JSON, and how near it came.
 pub struct Explained {
     pub holds: bool,
-    /// Leaves that hold, of all; what is under a `not` counts when it does not.
-    pub held: usize,
-    pub leaves: usize,
+    pub near: Nearness,
     pub tree: Value,
 }
 
@@ -152,26 +162,54 @@ impl Node {
                 let inner = node.explain(seen);
                 Explained {
                     holds: !inner.holds,
-                    held: inner.leaves - inner.held,
-                    leaves: inner.leaves,
+                    near: inner.near.turned(),
                     tree: json!({"holds": !inner.holds, "not": inner.tree}),
                 }
             }
             Self::Leaf(leaf) => {
                 let holds = leaf.holds(seen);
                 let tree = json!({"holds": holds, "leaf": leaf.written, "saw": leaf.saw(seen)});
-                Explained { holds, held: holds.into(), leaves: 1, tree }
+                Explained { holds, near: Nearness { held: holds.into(), leaves: 1 }, tree }
             }
         }
+    }
+
+    fn nearness(&self, seen: &Seen<'_>) -> Nearness {
+        match self {
+            Self::All(nodes) | Self::Any(nodes) => nodes.iter().map(|node| node.nearness(seen)).sum(),
+            Self::Not(node) => node.nearness(seen).turned(),
+            Self::Leaf(leaf) => Nearness { held: leaf.holds(seen).into(), leaves: 1 },
+        }
+    }
+}
+
+impl Nearness {
+    /// The leaves that hold, in millionths of all; where there are none nothing stands against it.
+    pub fn share(self) -> usize {
+        const WHOLE: usize = 1_000_000;
+        (self.held * WHOLE).checked_div(self.leaves).unwrap_or(WHOLE)
+    }
+
+    fn turned(self) -> Self {
+        Self { held: self.leaves - self.held, leaves: self.leaves }
+    }
+}
+
+impl std::iter::Sum for Nearness {
+    fn sum<I: Iterator<Item = Self>>(several: I) -> Self {
+        several.fold(Self::default(), |sum, one| Self {
+            held: sum.held + one.held,
+            leaves: sum.leaves + one.leaves,
+        })
     }
 }
 
 fn several(name: &str, nodes: &[Node], seen: &Seen<'_>, verdict: impl Fn(&[Explained]) -> bool) -> Explained {
     let inner: Vec<Explained> = nodes.iter().map(|node| node.explain(seen)).collect();
     let holds = verdict(&inner);
-    let (held, leaves) = (inner.iter().map(|n| n.held).sum(), inner.iter().map(|n| n.leaves).sum());
+    let near = inner.iter().map(|node| node.near).sum();
     let trees: Vec<Value> = inner.into_iter().map(|node| node.tree).collect();
-    Explained { holds, held, leaves, tree: json!({"holds": holds, name: trees}) }
+    Explained { holds, near, tree: json!({"holds": holds, name: trees}) }
 }
 
 impl Leaf {

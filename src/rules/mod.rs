@@ -10,11 +10,15 @@ mod place;
 pub mod render;
 pub mod reply;
 pub mod rule;
+pub mod sample;
 pub mod seen;
 pub mod set;
 pub mod states;
 mod subset;
 pub mod template;
+#[cfg(test)]
+mod tests;
+pub mod traffcap;
 
 pub use accept::Accept;
 pub use endpoint::Endpoint;

@@ -17,7 +17,11 @@ pub enum Place {
     Method,
     Scheme,
     Host,
+    /// The host in small letters, an IPv6 address without its brackets.
+    Hostname,
     Port,
+    /// The port, where the `Host` field names one.
+    HostPort,
     Path,
     /// The n-th behind the code, from 0.
     Segment(usize),
@@ -60,9 +64,9 @@ pub enum Found<'a> {
 }
 
 /// The places of a leaf by name, with what else such a leaf must or may name.
-const NAMES: &str = "endpoint, method, scheme, host, port, path, segment, target, query, query_name, header, \
-                     header_name, cookie, body, body_text, json, form, body_size, header_count, query_count, \
-                     content_type, client, version, message";
+pub const NAMES: &str = "endpoint, method, scheme, host, hostname, port, host_port, path, segment, target, query, \
+                         query_name, header, header_name, cookie, body, body_text, json, form, body_size, \
+                         header_count, query_count, content_type, client, version, message";
 
 impl Place {
     /// Reads `at`, and `name`, `path` or `index` where the place has such.
@@ -74,7 +78,9 @@ impl Place {
             "method" => Self::Method,
             "scheme" => Self::Scheme,
             "host" => Self::Host,
+            "hostname" => Self::Hostname,
             "port" => Self::Port,
+            "host_port" => Self::HostPort,
             "path" => Self::Path,
             "segment" => {
                 let index = leaf.within("index", 0, 255)?;
@@ -124,7 +130,9 @@ impl Place {
             Self::Method => enough(Found::Text(&capture.method)),
             Self::Scheme => enough(Found::Text(&capture.scheme)),
             Self::Host => enough(Found::Text(&capture.host)),
+            Self::Hostname => enough(Found::Text(&seen.hostname())),
             Self::Port => enough(Found::Number(capture.port.into())),
+            Self::HostPort => seen.host_port().is_some_and(|port| enough(Found::Number(port.into()))),
             Self::Path => enough(Found::Text(seen.path())),
             Self::Segment(index) => seen.segments().get(*index).is_some_and(|s| enough(Found::Text(s))),
             Self::Target => enough(Found::Text(&capture.target)),

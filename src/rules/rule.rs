@@ -111,17 +111,20 @@ impl Rule {
     /// Whether the rule is for a request as far as the request alone tells: scenarios are another matter.
     pub fn matches(&self, seen: &Seen<'_>) -> bool {
         let capture = seen.capture;
-        // A rule for messages says so; any other is for requests, and for the opening of a WebSocket none.
-        let of_kind = match capture.kind {
+        self.is_for(capture.kind)
+            && self.methods.as_ref().is_none_or(|methods| methods.iter().any(|m| *m == capture.method))
+            && self.expression.matches(seen)
+    }
+
+    /// A rule for messages says so; any other is for requests, and for the opening of a WebSocket none.
+    pub fn is_for(&self, kind: CaptureKind) -> bool {
+        match kind {
             CaptureKind::Http => true,
             CaptureKind::WebSocketText | CaptureKind::WebSocketBinary => {
                 self.replies.iter().any(|reply| reply.message.is_some())
             }
             CaptureKind::WebSocketOpen | CaptureKind::WebSocketClose => false,
-        };
-        of_kind
-            && self.methods.as_ref().is_none_or(|methods| methods.iter().any(|m| *m == capture.method))
-            && self.expression.matches(seen)
+        }
     }
 
     pub fn expression(&self) -> &Expression {

@@ -89,6 +89,21 @@ impl<'a> Seen<'a> {
         })
     }
 
+    /// The host in small letters, an IPv6 address without its brackets.
+    pub fn hostname(&self) -> String {
+        let host = self.capture.host.as_str();
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        bare.to_lowercase()
+    }
+
+    /// The port that the `Host` field itself names (RFC 9110, section 7.2).
+    pub fn host_port(&self) -> Option<u16> {
+        let authority = std::str::from_utf8(self.header("host").next()?).ok()?;
+        let behind = authority.rsplit_once(']').map_or(authority, |(_, behind)| behind);
+        let (_, port) = behind.split_once(':')?;
+        port.bytes().all(|b| b.is_ascii_digit()).then(|| port.parse().ok())?
+    }
+
     /// The header fields, names in small letters.
     pub fn headers(&self) -> &[(&'a str, &'a [u8])] {
         self.headers.get_or_init(|| {

@@ -80,6 +80,14 @@ impl RuleSet {
         })
     }
 
+    /// The rules for an endpoint, in order, disabled ones too.
+    pub fn in_scope(&self, code: &str) -> Vec<Arc<Rule>> {
+        let mut found: Vec<Arc<Rule>> =
+            self.by_name.values().filter(|rule| rule.scope.matches(code)).cloned().collect();
+        found.sort_by(|one, other| order(one).cmp(&order(other)));
+        found
+    }
+
     /// The rules that may answer a request, in order, up to the first that surely does: those before it
     /// depend on a state.
     pub fn candidates(&self, seen: &Seen<'_>) -> Vec<Arc<Rule>> {

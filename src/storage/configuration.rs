@@ -5,6 +5,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::journal::id_value;
 use crate::database::columns::{EntryDetail, KIND_CONFIGURATION, detail_text};
 use crate::database::{Database, DatabaseError, Dialect, Row, Sql, Value};
 use crate::model::{Change, ConfigurationChange, ConfigurationKind, Entry, EntryKind};
@@ -262,14 +263,42 @@ fn lines<'a>(wanted: &'a [Wanted], changes: &[ConfigurationChange]) -> Vec<Line<
             document: wanted.document.as_deref(),
             etag: wanted.seen.as_ref().map(|seen| seen.etag.as_str()),
             endpoint: if wanted.kind == ConfigurationKind::Endpoint { &wanted.name } else { "" },
-            detail: detail_text(&EntryDetail::Change {
-                kind: change.kind,
-                name: change.name.clone(),
-                change: change.change,
-                by: change.by.clone(),
-            }),
+            detail: detail_text(&detail_of(change)),
         })
         .collect()
+}
+
+/// Tells the journal of a change that is kept elsewhere, as of a token.
+pub async fn note(database: &dyn Database, change: ConfigurationChange) -> Result<Entry, DatabaseError> {
+    const POSTGRES: Sql = Sql::same(
+        "WITH head AS (UPDATE journal_head SET seq = seq + 1 WHERE id = 1 RETURNING seq), \
+              put AS (INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
+                      SELECT head.seq, 30, $1, $2, '', $3 FROM head) \
+         SELECT seq FROM head",
+    );
+    const HEAD: Sql = Sql::same("UPDATE journal_head SET seq = seq + 1 WHERE id = 1 RETURNING seq");
+    const PUT: Sql = Sql::same(
+        "INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
+         SELECT seq, 30, $1, $2, '', $3 FROM journal_head",
+    );
+    let detail = Value::Text(detail_text(&detail_of(&change)));
+    let put = vec![id_value(change.id), Value::Int(change.at_us), detail];
+    let results = match database.dialect() {
+        Dialect::Postgres => database.batch(&[(&POSTGRES, put)]).await?,
+        Dialect::Sqlite => database.batch(&[(&HEAD, vec![]), (&PUT, put)]).await?,
+    };
+    let row = results[0].first().ok_or_else(|| DatabaseError::Schema("the journal has no head".into()))?;
+    Ok(Entry { seq: row.int(0)?, what: EntryKind::Configuration(change) })
+}
+
+/// What an entry that tells of a change holds.
+pub(super) fn detail_of(change: &ConfigurationChange) -> EntryDetail {
+    EntryDetail::Change {
+        kind: change.kind,
+        name: change.name.clone(),
+        change: change.change,
+        by: change.by.clone(),
+    }
 }
 
 /// Forgets items that were removed before a time.

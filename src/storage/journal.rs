@@ -86,6 +86,20 @@ pub async fn list_after(
     entries(&database.query(&SQL, &values).await?)
 }
 
+/// Entries that are no captures, the newest first, before a place: who removed or changed what, and when.
+pub async fn list_notices(
+    database: &dyn Database,
+    before: i64,
+    limit: u32,
+) -> Result<Vec<Entry>, DatabaseError> {
+    const SQL: Sql = Sql::same(concat!(
+        "SELECT j.seq, ",
+        columns!(),
+        " FROM journal j WHERE j.kind >= 20 AND j.seq < $1 ORDER BY j.seq DESC LIMIT $2"
+    ));
+    entries(&database.query(&SQL, &[Value::Int(before), Value::Int(limit.into())]).await?)
+}
+
 /// Which way a listing goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {

@@ -19,6 +19,7 @@ pub async fn remove_one(
     capture: Uuid,
     removal: Uuid,
     now_us: i64,
+    by: Option<&str>,
 ) -> Result<Option<Entry>, DatabaseError> {
     const POSTGRES: Sql = Sql::same(
         "WITH folded AS (SELECT m.seq AS upto FROM marks m WHERE m.name = 'folded' FOR SHARE), \
@@ -60,7 +61,7 @@ pub async fn remove_one(
     const PARTS: Sql = Sql::same("DELETE FROM body_parts WHERE id = $1");
     const ROW: Sql = Sql::same("DELETE FROM journal WHERE id = $1 AND kind < 20");
 
-    let detail = Value::Text(detail_text(&EntryDetail::One(capture)));
+    let detail = Value::Text(detail_text(&EntryDetail::One { capture, by: by.map(str::to_owned) }));
     let put = vec![
         id_value(capture),
         id_value(removal),
@@ -84,7 +85,7 @@ pub async fn remove_one(
             first_int(&database.batch(&statements).await?[5])?
         }
     };
-    Ok(seq.map(|seq| entry(seq, removal, now_us, endpoint, Removed::One(capture))))
+    Ok(seq.map(|seq| entry(seq, removal, now_us, endpoint, Removed::One(capture), by)))
 }
 
 /// Removes every capture of an endpoint that was committed before.
@@ -93,6 +94,7 @@ pub async fn remove_all(
     endpoint: &EndpointCode,
     removal: Uuid,
     now_us: i64,
+    by: Option<&str>,
 ) -> Result<Entry, DatabaseError> {
     const POSTGRES: Sql = Sql::same(
         "WITH folded AS (SELECT 1 FROM marks m WHERE m.name = 'folded' FOR SHARE), \
@@ -122,7 +124,7 @@ pub async fn remove_all(
         id_value(removal),
         Value::Int(now_us),
         code.clone(),
-        Value::Text(detail_text(&EntryDetail::All)),
+        Value::Text(detail_text(&EntryDetail::All { by: by.map(str::to_owned) })),
     ];
     let results = match database.dialect() {
         Dialect::Postgres => database.batch(&[(&POSTGRES, put)]).await?,
@@ -131,11 +133,19 @@ pub async fn remove_all(
     let seq =
         first_int(&results[0])?.ok_or_else(|| DatabaseError::Schema("the journal has no head".into()))?;
     debug_assert_eq!(KIND_REMOVAL, 20, "the statements above say 20");
-    Ok(entry(seq, removal, now_us, endpoint, Removed::All))
+    Ok(entry(seq, removal, now_us, endpoint, Removed::All, by))
 }
 
-fn entry(seq: i64, id: Uuid, at_us: i64, endpoint: &EndpointCode, removed: Removed) -> Entry {
-    Entry { seq, what: EntryKind::Removal(Removal { id, at_us, endpoint: endpoint.clone(), removed }) }
+fn entry(
+    seq: i64,
+    id: Uuid,
+    at_us: i64,
+    endpoint: &EndpointCode,
+    removed: Removed,
+    by: Option<&str>,
+) -> Entry {
+    let by = by.map(str::to_owned);
+    Entry { seq, what: EntryKind::Removal(Removal { id, at_us, endpoint: endpoint.clone(), removed, by }) }
 }
 
 fn first_int(rows: &[crate::database::Row]) -> Result<Option<i64>, DatabaseError> {

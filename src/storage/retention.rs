@@ -12,21 +12,103 @@ use crate::model::EndpointCode;
 /// An endpoint and a place up to which its captures are too old.
 pub type Floor = (EndpointCode, i64);
 
-/// The oldest captures received before a time, as floors.
+/// An endpoint whose settings say how long its captures are kept; 0 is without end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    pub endpoint: EndpointCode,
+    pub age_s_max: Option<u64>,
+    pub captures_max: Option<u64>,
+}
+
+/// What an endpoint's settings say of one limit, as a number or NULL.
+macro_rules! own {
+    (postgres, $limit:literal) => {
+        concat!("CAST(c.document::jsonb #>> '{retention,", $limit, "}' AS BIGINT)")
+    };
+    (sqlite, $limit:literal) => {
+        concat!("(c.document -> 'retention' ->> '", $limit, "')")
+    };
+}
+
+/// That an endpoint (`e.endpoint`) has no limit of its own.
+macro_rules! has_none {
+    ($dialect:ident, $limit:literal) => {
+        concat!(
+            "NOT EXISTS (SELECT 1 FROM configuration c WHERE c.kind = 'endpoint' AND c.name = e.endpoint AND ",
+            own!($dialect, $limit),
+            " IS NOT NULL)"
+        )
+    };
+}
+
+/// Endpoints that have limits of their own.
+pub async fn own(database: &dyn Database) -> Result<Vec<Own>, DatabaseError> {
+    macro_rules! sql {
+        ($dialect:ident) => {
+            concat!(
+                "SELECT name, age, captures FROM (SELECT c.name, ",
+                own!($dialect, "age_s_max"),
+                " AS age, ",
+                own!($dialect, "captures_max"),
+                " AS captures FROM configuration c WHERE c.kind = 'endpoint' AND c.document IS NOT NULL) AS own \
+                 WHERE age IS NOT NULL OR captures IS NOT NULL ORDER BY name"
+            )
+        };
+    }
+    const SQL: Sql = Sql { postgres: sql!(postgres), sqlite: sql!(sqlite) };
+    let rows = database.query(&SQL, &[]).await?;
+    let limit =
+        |row: &Row, column| Ok(row.int_or_null(column)?.map(|limit| u64::try_from(limit).unwrap_or(0)));
+    rows.iter()
+        .map(|row| {
+            let endpoint = columns::endpoint(row.text(0)?)?;
+            Ok(Own { endpoint, age_s_max: limit(row, 1)?, captures_max: limit(row, 2)? })
+        })
+        .collect()
+}
+
+/// The oldest captures received before a time, as floors; not of endpoints with an age of their own.
 pub async fn past_age(
     database: &dyn Database,
     before_us: i64,
     step: u32,
 ) -> Result<Vec<Floor>, DatabaseError> {
-    const SQL: Sql = Sql::same(
-        "SELECT endpoint, CAST(max(seq) AS BIGINT) FROM ( \
-           SELECT j.endpoint, j.seq FROM journal j LEFT JOIN endpoint_totals t USING (endpoint) \
-           WHERE j.id < $1 AND j.kind < 20 AND j.seq > COALESCE(t.floor_seq, 0) \
-             AND j.seq <= (SELECT seq FROM marks WHERE name = 'folded') \
-           ORDER BY j.id LIMIT $2) AS oldest GROUP BY endpoint ORDER BY endpoint",
-    );
+    macro_rules! sql {
+        ($dialect:ident) => {
+            concat!(
+                "SELECT endpoint, CAST(max(seq) AS BIGINT) FROM ( \
+                   SELECT e.endpoint, e.seq FROM journal e LEFT JOIN endpoint_totals t ON t.endpoint = e.endpoint \
+                   WHERE e.id < $1 AND e.kind < 20 AND e.seq > COALESCE(t.floor_seq, 0) \
+                     AND e.seq <= (SELECT seq FROM marks WHERE name = 'folded') AND ",
+                has_none!($dialect, "age_s_max"),
+                " ORDER BY e.id LIMIT $2) AS oldest GROUP BY endpoint ORDER BY endpoint"
+            )
+        };
+    }
+    const SQL: Sql = Sql { postgres: sql!(postgres), sqlite: sql!(sqlite) };
     let values = [id_value(first_id_at(before_us)), Value::Int(step.into())];
     floors(&database.query(&SQL, &values).await?)
+}
+
+/// The oldest captures of one endpoint that were received before a time, as a floor.
+pub async fn past_own_age(
+    database: &dyn Database,
+    endpoint: &EndpointCode,
+    before_us: i64,
+    step: u32,
+) -> Result<Option<Floor>, DatabaseError> {
+    const SQL: Sql = Sql::same(
+        "SELECT CAST(max(seq) AS BIGINT) FROM ( \
+           SELECT j.seq, j.id FROM journal j JOIN endpoint_totals t USING (endpoint) \
+           WHERE j.endpoint = $1 AND j.kind < 20 AND j.seq > t.floor_seq \
+             AND j.seq <= (SELECT seq FROM marks WHERE name = 'folded') \
+           ORDER BY j.seq LIMIT $3) AS oldest WHERE id < $2",
+    );
+    let values =
+        [Value::Text(endpoint.to_string()), id_value(first_id_at(before_us)), Value::Int(step.into())];
+    let rows = database.query(&SQL, &values).await?;
+    let seq = rows.first().map(|row| row.int_or_null(0)).transpose()?.flatten();
+    Ok(seq.map(|seq| (endpoint.clone(), seq)))
 }
 
 /// The oldest captures of all that weigh so many bytes together, as floors; at most `step` at a time.
@@ -50,24 +132,51 @@ pub async fn oldest(database: &dyn Database, bytes: u64, step: u32) -> Result<Ve
 }
 
 /// Floors for endpoints that keep more captures than they may, at most so many endpoints and so many
-/// captures of each at a time.
+/// captures of each at a time; not for endpoints with a number of their own.
 pub async fn past_count(
     database: &dyn Database,
     captures_max: u64,
     step: u32,
 ) -> Result<Vec<Floor>, DatabaseError> {
+    macro_rules! over {
+        ($dialect:ident) => {
+            concat!(
+                "SELECT e.endpoint, e.captures - $1 FROM endpoint_totals e WHERE e.captures > $1 AND ",
+                has_none!($dialect, "captures_max"),
+                " ORDER BY e.endpoint LIMIT 100"
+            )
+        };
+    }
+    const OVER: Sql = Sql { postgres: over!(postgres), sqlite: over!(sqlite) };
+    let most = Value::Int(i64::try_from(captures_max).unwrap_or(i64::MAX));
+    excess_of(database, &database.query(&OVER, &[most]).await?, step).await
+}
+
+/// The floor of one endpoint that keeps more captures than it may.
+pub async fn past_own_count(
+    database: &dyn Database,
+    endpoint: &EndpointCode,
+    captures_max: u64,
+    step: u32,
+) -> Result<Option<Floor>, DatabaseError> {
     const OVER: Sql = Sql::same(
-        "SELECT endpoint, captures - $1 FROM endpoint_totals WHERE captures > $1 ORDER BY endpoint LIMIT 100",
+        "SELECT endpoint, captures - $1 FROM endpoint_totals WHERE captures > $1 AND endpoint = $2",
     );
+    let most = Value::Int(i64::try_from(captures_max).unwrap_or(i64::MAX));
+    let over = database.query(&OVER, &[most, Value::Text(endpoint.to_string())]).await?;
+    Ok(excess_of(database, &over, step).await?.pop())
+}
+
+/// Floors under the excess of endpoints, given as rows of code and excess.
+async fn excess_of(database: &dyn Database, over: &[Row], step: u32) -> Result<Vec<Floor>, DatabaseError> {
     const NTH: Sql = Sql::same(
         "SELECT j.seq FROM journal j JOIN endpoint_totals t USING (endpoint) \
          WHERE j.endpoint = $1 AND j.kind < 20 AND j.seq > t.floor_seq \
            AND j.seq <= (SELECT seq FROM marks WHERE name = 'folded') \
          ORDER BY j.seq LIMIT 1 OFFSET $2",
     );
-    let most = Value::Int(i64::try_from(captures_max).unwrap_or(i64::MAX));
     let mut found = Vec::new();
-    for row in database.query(&OVER, &[most]).await? {
+    for row in over {
         let endpoint = columns::endpoint(row.text(0)?)?;
         let excess = row.int(1)?.min(i64::from(step));
         let values = [Value::Text(endpoint.to_string()), Value::Int(excess - 1)];

@@ -1,10 +1,13 @@
 //! Where sequences and scenarios stand. Captures claim them with their own commit
 //! ([`Database::append`]); here they are read, and set by hand.
 
+use std::collections::HashMap;
+
 use uuid::Uuid;
 
+use super::configuration::detail_of;
 use super::journal::id_value;
-use crate::database::columns::{EntryDetail, detail_text};
+use crate::database::columns::detail_text;
 use crate::database::{Database, DatabaseError, Dialect, Sql, Value};
 use crate::model::{Change, ConfigurationChange, ConfigurationKind, Entry, EntryKind};
 
@@ -34,6 +37,24 @@ pub async fn find(database: &dyn Database, name: &str) -> Result<Option<String>,
     const SQL: Sql = Sql::same("SELECT value FROM states WHERE name = $1");
     let rows = database.query(&SQL, &[Value::Text(name.to_owned())]).await?;
     rows.first().map(|row| row.text(0).map(str::to_owned)).transpose()
+}
+
+/// The states of several names, where they were ever set.
+pub async fn find_all(
+    database: &dyn Database,
+    names: &[String],
+) -> Result<HashMap<String, String>, DatabaseError> {
+    const SQL: Sql = Sql {
+        postgres: "SELECT name, value FROM states \
+                   WHERE name IN (SELECT jsonb_array_elements_text($1::text::jsonb)) ORDER BY name",
+        sqlite: "SELECT name, value FROM states \
+                 WHERE name IN (SELECT value FROM json_each($1)) ORDER BY name",
+    };
+    if names.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = database.query(&SQL, &[Value::Text(serde_json::json!(names).to_string())]).await?;
+    rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
 }
 
 /// States with names between two, by name.
@@ -85,12 +106,7 @@ pub async fn set(
         change: Change::Changed,
         by: by.map(str::to_owned),
     };
-    let detail = detail_text(&EntryDetail::Change {
-        kind: change.kind,
-        name: change.name.clone(),
-        change: change.change,
-        by: change.by.clone(),
-    });
+    let detail = detail_text(&detail_of(&change));
     let put = vec![id_value(id), Value::Int(now_us), Value::Text(detail)];
     let state = vec![Value::Text(name.to_owned()), Value::Text(value.to_owned())];
     let results = match database.dialect() {

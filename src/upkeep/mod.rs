@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::model::report::Span;
 use crate::shutdown::Shutdown;
 use crate::storage;
+use crate::storage::retention::Floor;
 
 /// How often totals are folded.
 const FOLD_PAUSE: Duration = Duration::from_millis(500);
@@ -23,7 +24,8 @@ const FOLD_STEP: i64 = 5_000;
 /// How long a node that is gone keeps others from the work.
 const LEASE: Duration = Duration::from_secs(15);
 
-/// Parts without an entry are swept when they are this old, so that none is on its way still.
+/// Parts without an entry are swept when they are this old, so that none is on its way still; and removed
+/// configuration is forgotten, which nodes have to read anew if they have not read it by then.
 const ORPHAN_AGE_US: i64 = 3_600_000_000;
 
 /// Pause between two steps of retention.
@@ -164,14 +166,16 @@ impl Upkeep {
         let database = self.database.as_ref();
         let mut floors = Vec::new();
         if age_s_max > 0 {
-            let age_us = i64::try_from(age_s_max.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
-            let before_us = self.clock.now_us().saturating_sub(age_us);
+            let before_us = self.before_us(age_s_max);
             floors.extend(storage::retention::past_age(database, before_us, step_captures).await?);
             storage::retention::purge_notices(database, before_us, step_captures).await?;
         }
         if captures_per_endpoint_max > 0 {
             let step = storage::retention::past_count(database, captures_per_endpoint_max, step_captures);
             floors.extend(step.await?);
+        }
+        for own in storage::retention::own(database).await? {
+            floors.extend(self.past_own(&own).await?);
         }
         if bytes_max > 0 {
             let kept = storage::totals::bytes(database).await?;
@@ -184,6 +188,27 @@ impl Upkeep {
             storage::retention::raise(database, &floors).await?;
         }
         Ok(!floors.is_empty())
+    }
+
+    /// The floors of an endpoint that says itself how long it keeps.
+    async fn past_own(&self, own: &storage::retention::Own) -> Result<Vec<Floor>, DatabaseError> {
+        let (database, step) = (self.database.as_ref(), self.options.step_captures);
+        let mut floors = Vec::new();
+        if let Some(age_s_max) = own.age_s_max.filter(|age| *age > 0) {
+            let before_us = self.before_us(age_s_max);
+            floors.extend(storage::retention::past_own_age(database, &own.endpoint, before_us, step).await?);
+        }
+        if let Some(captures_max) = own.captures_max.filter(|captures| *captures > 0) {
+            let past = storage::retention::past_own_count(database, &own.endpoint, captures_max, step);
+            floors.extend(past.await?);
+        }
+        Ok(floors)
+    }
+
+    /// The instant that is so many seconds ago, in microseconds.
+    fn before_us(&self, age_s: u64) -> i64 {
+        let age_us = i64::try_from(age_s.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
+        self.clock.now_us().saturating_sub(age_us)
     }
 
     /// Deletes some of what lies under the floors; whether there is more.
@@ -204,6 +229,7 @@ impl Upkeep {
         let until_us = self.clock.now_us() - ORPHAN_AGE_US;
         let swept = storage::bodies::sweep(self.database.as_ref(), until_us).await?;
         self.metrics.orphans_swept.inc_by(swept);
-        storage::answers::sweep(self.database.as_ref()).await
+        storage::answers::sweep(self.database.as_ref()).await?;
+        storage::configuration::forget(self.database.as_ref(), until_us).await
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::client::{Framing, Load, Sent, Subscriber, check_has_all, exchange, list_captures};
 use crate::harness::node::Node;
@@ -41,7 +41,7 @@ async fn a_capture_in_postgres_survives_kill_9_after_its_answer() -> TestResult 
 }
 
 async fn survives_kill_9(node: Node) -> TestResult {
-    let load = Load::start(SENDERS, &[node.address()], "/r/a");
+    let load = start_load(&[&node]).await?;
     for _ in 0..4 {
         let so_far = load.acknowledged();
         eventually(PATIENCE, "captures", || async { load.acknowledged() >= so_far + 300 }).await;
@@ -56,13 +56,39 @@ async fn survives_kill_9(node: Node) -> TestResult {
     check_journal(&node, &sent).await
 }
 
+/// Sends to an endpoint whose rule counts some of the requests, so that batches claim a state.
+async fn start_load(nodes: &[&Node]) -> TestResult<Load> {
+    let counted = json!({"at": "method", "in": ["POST", "REPORT"]});
+    let rule = json!({"match": counted, "replies": [{"status": 201}, {"status": 202}, {"status": 200}]});
+    let saved = nodes[0].http().put(nodes[0].url("/api/rules/counted")).json(&rule).send().await?;
+    assert_eq!(saved.status(), 201);
+    let addresses: Vec<String> = nodes.iter().map(|node| node.address()).collect();
+    Ok(Load::start(SENDERS, &addresses, "/r/a"))
+}
+
+/// Every capture that a rule has counted has its own number, in the order of the journal.
+fn check_counted(kept: &[Value]) -> TestResult {
+    let mut counted: Vec<&Value> = kept.iter().filter(|capture| capture["reply"]["hit"].is_i64()).collect();
+    counted.sort_by_key(|capture| capture["seq"].as_i64());
+    for (hit, capture) in (1..).zip(&counted) {
+        let status = [201, 202].get(hit - 1).unwrap_or(&200);
+        assert_eq!((&capture["reply"]["hit"], &capture["reply"]["status"]), (&json!(hit), &json!(status)));
+    }
+    match counted.len() * 3 > kept.len() {
+        true => Ok(()),
+        false => Err(format!("{} of {} are counted", counted.len(), kept.len()).into()),
+    }
+}
+
 /// Everything acknowledged is there, once, and the numbers have no hole.
 async fn check_journal(node: &Node, sent: &Sent) -> TestResult {
     let kept = list_captures(node.http(), &node.address(), "endpoint=a").await?;
     check_has_all(&kept.iter().collect::<Vec<_>>(), &sent.acknowledged)?;
     let mut seqs: Vec<i64> = kept.iter().filter_map(|capture| capture["seq"].as_i64()).collect();
     seqs.sort_unstable();
-    assert_eq!(seqs, (1..=i64::try_from(kept.len())?).collect::<Vec<_>>(), "the numbers have a hole");
+    // The first entry is the rule's.
+    assert!(seqs.iter().copied().eq(2..=1 + i64::try_from(kept.len())?), "the numbers have a hole");
+    check_counted(&kept)?;
     let bodies: HashSet<&str> =
         kept.iter().filter_map(|capture| capture["body"]["content"].as_str()).collect();
     assert_eq!(bodies.len(), kept.len(), "a request is kept twice");
@@ -83,7 +109,7 @@ async fn check_recovered(node: &Node, load: Load) -> TestResult<Sent> {
 async fn a_postgres_that_dies_loses_nothing_that_was_acknowledged() -> TestResult {
     let postgres = Postgres::start().await?;
     let node = Node::builder().database(postgres.url()).start().await?;
-    let load = Load::start(SENDERS, &[node.address()], "/r/a");
+    let load = start_load(&[&node]).await?;
     for way in ["immediate", "kill -9"] {
         let so_far = load.acknowledged();
         eventually(PATIENCE, "captures", || async { load.acknowledged() >= so_far + 500 }).await;
@@ -112,7 +138,7 @@ async fn connections_cut_in_the_middle_of_a_batch_lose_and_double_nothing() -> T
     let postgres = Postgres::start().await?;
     let proxy = Proxy::start(postgres.address()).await?;
     let node = Node::builder().database(&proxy.through(postgres.url())?).start().await?;
-    let load = Load::start(SENDERS, &[node.address()], "/r/a");
+    let load = start_load(&[&node]).await?;
     for round in 0..10 {
         let so_far = load.acknowledged();
         eventually(PATIENCE, "captures", || async { load.acknowledged() >= so_far + 100 }).await;
@@ -138,7 +164,7 @@ async fn while_the_database_is_frozen_senders_are_refused_quickly() -> TestResul
         .setting("database.statement_timeout_ms", 3_000)
         .start()
         .await?;
-    let load = Load::start(SENDERS, &[node.address()], "/r/a");
+    let load = start_load(&[&node]).await?;
     eventually(PATIENCE, "captures", || async { load.acknowledged() >= 200 }).await;
     postgres.freeze();
     let asked = Instant::now();
@@ -190,7 +216,7 @@ async fn a_node_that_is_told_to_stop_finishes_what_it_has_accepted() -> TestResu
         .setting("broker.topic_prefix", topic_prefix());
     let (stopping, staying) = (builder.start().await?, builder.start().await?);
     let mut watcher = Subscriber::open(Framing::WebSocket, &stopping.address(), "endpoint=a").await?;
-    let load = Load::start(SENDERS, &[stopping.address(), staying.address()], "/r/a");
+    let load = start_load(&[&stopping, &staying]).await?;
     eventually(PATIENCE, "captures", || async { load.acknowledged() >= 500 }).await;
     let asked = Instant::now();
     let status = stopping.term().await?;

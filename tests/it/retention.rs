@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::client::{Framing, Subscriber, captures};
 use crate::harness::node::{Node, NodeBuilder};
+use crate::harness::servers::shared_postgres;
 use crate::harness::{Needs, TestResult, check_problem, eventually, trials};
 
 pub fn trials() -> Vec<Trial> {
@@ -16,7 +17,9 @@ pub fn trials() -> Vec<Trial> {
             what_is_too_old_goes,
             the_oldest_go_when_it_is_too_much_in_all,
             bodies_and_answers_go_with_their_captures,
-            a_reader_whose_place_was_trimmed_is_told,
+            a_reader_whose_place_was_trimmed_is_told;
+        Needs::NOTHING => an_endpoint_keeps_as_its_settings_say_on_sqlite;
+        Needs::POSTGRES => an_endpoint_keeps_as_its_settings_say_on_postgres;
     }
 }
 
@@ -67,6 +70,43 @@ async fn an_endpoint_keeps_its_newest() -> TestResult {
         bodies(&node, "many").await.is_ok_and(|left| left == ["16", "17", "18", "19", "20"])
     })
     .await;
+    Ok(())
+}
+
+async fn an_endpoint_keeps_as_its_settings_say_on_sqlite() -> TestResult {
+    keeps_as_settings_say(keeping("captures_per_endpoint_max", 3)).await
+}
+
+async fn an_endpoint_keeps_as_its_settings_say_on_postgres() -> TestResult {
+    let database = shared_postgres().await?;
+    keeps_as_settings_say(keeping("captures_per_endpoint_max", 3).database(database.url())).await
+}
+
+async fn keeps_as_settings_say(builder: NodeBuilder) -> TestResult {
+    let node = builder.setting("retention.age_s_max", 1000).start().await?;
+    for (code, retention) in [
+        ("fewer", json!({"captures_max": 1})),
+        ("all", json!({"captures_max": 0})),
+        ("briefly", json!({"age_s_max": 1, "captures_max": 100})),
+        ("labelled", json!({})),
+    ] {
+        let settings = json!({"retention": retention});
+        let saved =
+            node.http().put(node.url(&format!("/api/endpoints/{code}"))).json(&settings).send().await?;
+        assert_eq!(saved.status(), 201, "{code}");
+    }
+    for i in 0..8 {
+        for code in ["fewer", "all", "briefly", "labelled", "other"] {
+            node.post(&format!("/r/{code}"), i.to_string()).await?;
+        }
+    }
+    for (code, left) in [("fewer", 1), ("all", 8), ("briefly", 0), ("labelled", 3), ("other", 3)] {
+        eventually(LIMIT, code, || async {
+            bodies(&node, code).await.is_ok_and(|bodies| bodies.len() == left)
+                && totals(&node, code).await.is_ok_and(|(captures, _)| captures == left as u64)
+        })
+        .await;
+    }
     Ok(())
 }
 

@@ -164,7 +164,8 @@ pub async fn remove(
     let removal = id_at(now_us);
     let database = state.database.as_ref();
     let entry =
-        storage::removals::remove_one(database, &capture.endpoint, capture.id, removal, now_us).await?;
+        storage::removals::remove_one(database, &capture.endpoint, capture.id, removal, now_us, caller.by())
+            .await?;
     match entry {
         Some(entry) => {
             state.announce(entry);
@@ -176,7 +177,7 @@ pub async fn remove(
 
 /// A capture that is there for whoever asks: of an endpoint that is not theirs they get the same answer as of
 /// none.
-async fn find(state: &State, caller: &Caller, id: &str) -> Result<(i64, Arc<Capture>), Problem> {
+pub async fn find(state: &State, caller: &Caller, id: &str) -> Result<(i64, Arc<Capture>), Problem> {
     let id =
         Uuid::parse_str(id).map_err(|_| Problem::because(Kind::UnknownCapture, "this is no capture id"))?;
     let found = storage::journal::find_capture(state.database.as_ref(), id).await?;

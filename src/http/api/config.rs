@@ -22,7 +22,8 @@ const TRIES: u32 = 20;
 const KINDS: [(ConfigurationKind, &str, &str); 2] =
     [(ConfigurationKind::Endpoint, "endpoints", "code"), (ConfigurationKind::Rule, "rules", "name")];
 
-type Key = (ConfigurationKind, String);
+/// An item by its kind and name.
+pub type Key = (ConfigurationKind, String);
 
 /// All that is configured: `{"endpoints":[...],"rules":[...]}`, as JSON or YAML.
 pub async fn export(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
@@ -73,19 +74,39 @@ pub async fn replace(
     let options = state.intake.configuration().options();
     let wished =
         wishes(&document, options).map_err(|why| Problem::because(Kind::InvalidConfiguration, why))?;
+    let told = fulfil(&state, &caller, &wished, Manner { dry_run, prune }).await?;
+    Ok(HttpResponse::Ok().json(told))
+}
+
+/// How wishes are fulfilled.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Nothing is done, and what would be is told.
+    pub dry_run: bool,
+    /// What nobody wishes for is removed.
+    pub prune: bool,
+}
+
+/// Fulfils all wishes in one commit, or none, and tells what changes.
+pub async fn fulfil(
+    state: &State,
+    caller: &Caller,
+    wished: &[(Key, String)],
+    manner: Manner,
+) -> Result<Value, Problem> {
     for _ in 0..TRIES {
-        let there = read_all(&state).await?;
-        let wanted = difference(&wished, &there, prune);
-        has_room(&state, &there, &wanted)?;
-        if dry_run || apply(&state, &wanted, caller.by()).await?.is_some() {
-            return Ok(HttpResponse::Ok().json(told(&wanted, &there, wished.len(), dry_run)));
+        let there = read_all(state).await?;
+        let wanted = difference(wished, &there, manner.prune);
+        has_room(state, &there, &wanted)?;
+        if manner.dry_run || apply(state, &wanted, caller.by()).await?.is_some() {
+            return Ok(told(&wanted, &there, wished.len(), manner.dry_run));
         }
     }
     Err(Problem::because(Kind::Overloaded, "too many others change the configuration").retry_after(1))
 }
 
 /// What a document wishes for, checked, in its order.
-fn wishes(document: &Value, options: &RuleOptions) -> Result<Vec<(Key, String)>, Invalid> {
+pub fn wishes(document: &Value, options: &RuleOptions) -> Result<Vec<(Key, String)>, Invalid> {
     let members = document.as_object().ok_or_else(|| Invalid::here("an object is expected"))?;
     if let Some(unknown) = members.keys().find(|name| !KINDS.iter().any(|(_, list, _)| list == name)) {
         return Err(Invalid::member(unknown, "this is not known here; there are `endpoints` and `rules`"));

@@ -168,7 +168,9 @@ pub async fn remove_captures(
     caller.check_endpoint(&code)?;
     Query::refuse(request.query_string())?;
     let now_us = state.clock.now_us();
-    let entry = storage::removals::remove_all(state.database.as_ref(), &code, id_at(now_us), now_us).await?;
+    let entry =
+        storage::removals::remove_all(state.database.as_ref(), &code, id_at(now_us), now_us, caller.by())
+            .await?;
     state.announce(entry);
     Ok(HttpResponse::NoContent().finish())
 }

@@ -1,10 +1,13 @@
 //! The API: a file a resource. Handlers extract, call one function, respond.
 
+pub mod audit;
 pub mod captures;
 pub mod changes;
 pub mod config;
 pub mod docs;
 pub mod endpoints;
+pub mod explanations;
+pub mod imports;
 pub mod nodes;
 pub mod query;
 pub mod reports;
@@ -12,3 +15,4 @@ pub mod rules;
 pub mod settings;
 pub mod tickets;
 pub mod tokens;
+pub mod tries;

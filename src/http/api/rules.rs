@@ -1,4 +1,4 @@
-//! Rules: list, show, save, remove, import, and their states.
+//! Rules: list, show, save, remove, and their states.
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};

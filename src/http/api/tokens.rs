@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::query::Query;
 use crate::access;
+use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
 use crate::model::limits::TOKENS_MAX;
-use crate::model::time::rfc3339;
+use crate::model::time::{id_at, rfc3339};
 use crate::model::token::TokenOrder;
+use crate::model::{Change, ConfigurationChange, ConfigurationKind};
 use crate::storage;
 use crate::storage::tokens::Token;
 
@@ -61,6 +63,7 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
 /// Makes a token: 201 with its secret, which is never shown again.
 pub async fn create(
     request: HttpRequest,
+    caller: Caller,
     body: Bytes,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
@@ -77,12 +80,14 @@ pub async fn create(
         return Err(Problem::because(Kind::StorageFull, detail));
     }
     tell(&state).await;
+    note(&state, &caller, &token.id, Change::Created).await?;
     Ok(HttpResponse::Created().json(Made { listed: Listed::of(&token), token: secret }))
 }
 
 /// Revokes a token: 204, or 404 where there is none such, or not any more. Streams that it has opened end.
 pub async fn revoke(
     request: HttpRequest,
+    caller: Caller,
     id: web::Path<String>,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
@@ -94,7 +99,24 @@ pub async fn revoke(
         return Err(Problem::new(Kind::UnknownToken));
     }
     tell(&state).await;
+    note(&state, &caller, &id, Change::Removed).await?;
     Ok(HttpResponse::NoContent().finish())
+}
+
+/// Has the journal tell of a token by its id. The change is made by then: where this fails, whoever made it is
+/// told of an error, and sees what there is in the list.
+async fn note(state: &State, caller: &Caller, id: &str, change: Change) -> Result<(), Problem> {
+    let at_us = state.clock.now_us();
+    let change = ConfigurationChange {
+        id: id_at(at_us),
+        at_us,
+        kind: ConfigurationKind::Token,
+        name: id.to_owned(),
+        change,
+        by: caller.by().map(str::to_owned),
+    };
+    state.announce(storage::configuration::note(state.database.as_ref(), change).await?);
+    Ok(())
 }
 
 /// Has this node know of a change before it is answered. It is made, whatever becomes of this: where it fails

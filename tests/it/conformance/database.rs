@@ -17,6 +17,7 @@ use uuid::{ContextV7, Timestamp, Uuid};
 use crate::harness::servers::{TestDatabase, shared_postgres};
 use crate::harness::{Needs, TestResult, trial, workplace};
 
+mod configuration;
 mod journal;
 mod listing;
 mod outages;
@@ -109,6 +110,13 @@ macro_rules! conformance {
             patterns_choose_endpoints_by_their_letters,
             every_capture_is_counted_once_whoever_folds,
             nodes_are_there_as_long_as_they_write,
+        })
+        .chain(conformance! { $site, $needs, configuration =>
+            a_change_is_made_whole_or_not_at_all,
+            of_all_that_change_the_same_state_one_does,
+            what_has_changed_is_read_with_its_version,
+            states_are_claimed_with_the_commit,
+            a_state_that_many_claim_counts_every_one,
         })
         .chain(conformance! { $site, $needs, tokens =>
             a_token_is_live_until_it_is_revoked_or_expires,

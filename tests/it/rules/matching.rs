@@ -1,11 +1,14 @@
 //! Which rule answers, and how rules are managed.
 
+use std::time::Duration;
+
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::{api, kept, save, send};
+use crate::harness::client::Connection;
 use crate::harness::node::Node;
-use crate::harness::{Needs, TestResult, check_problem, trials};
+use crate::harness::{Needs, TestResult, check_problem, eventually, trials};
 
 pub fn trials() -> Vec<Trial> {
     trials! {
@@ -18,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
             a_lost_race_is_told,
             rules_are_listed_by_page,
             bodies_are_matched_beyond_what_stands_in_the_journal,
+            a_rule_that_came_with_the_second_half_of_a_body_sees_the_first,
             changes_of_rules_are_on_the_stream;
     }
 }
@@ -226,6 +230,25 @@ async fn bodies_are_matched_beyond_what_stands_in_the_journal() -> TestResult {
     assert!(beyond.text().contains("\"endpoint\""), "what is cut off is no JSON: {}", beyond.text());
     let whole = kept(&node, &beyond).await?;
     assert_eq!(whole["body"]["bytes"], 500_000 + body(0).len());
+    Ok(())
+}
+
+async fn a_rule_that_came_with_the_second_half_of_a_body_sees_the_first() -> TestResult {
+    let node = Node::builder().start().await?;
+    let body = format!("{{\"first\":\"half\",\"rest\":\"{}\"}}", "x".repeat(900_000));
+    let (first, second) = body.split_at(600_000);
+    let mut connection = Connection::open(node.address()).await?;
+    let head = format!("POST /r/a HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+    connection.send(&[head.as_bytes(), first.as_bytes()].concat()).await?;
+    // Its first parts are written by now, and nobody wanted to see them.
+    eventually(Duration::from_secs(10), "two parts", || async {
+        node.metric("creel_bodies_in_flight_bytes").await.is_ok_and(|bytes| bytes > 0.0)
+    })
+    .await;
+    let matches = json!({"at": "json", "path": "$.first", "equals": "half"});
+    save(&node, "a", json!({"match": matches, "reply": text("seen")})).await?;
+    connection.send(second.as_bytes()).await?;
+    assert_eq!(connection.response().await?.text(), "seen");
     Ok(())
 }
 

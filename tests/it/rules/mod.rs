@@ -7,12 +7,16 @@ use crate::harness::client::Response;
 use crate::harness::node::Node;
 use crate::harness::{TestResult, capture_id};
 
+mod config;
 mod endpoints;
+mod explain;
 mod matching;
 mod messages;
 mod replies;
 mod stale;
 mod states;
+mod traffcap;
+mod tries;
 
 pub fn trials() -> Vec<Trial> {
     [
@@ -21,7 +25,11 @@ pub fn trials() -> Vec<Trial> {
         states::trials(),
         messages::trials(),
         endpoints::trials(),
+        config::trials(),
         stale::trials(),
+        explain::trials(),
+        tries::trials(),
+        traffcap::trials(),
     ]
     .into_iter()
     .flatten()

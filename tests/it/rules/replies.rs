@@ -13,6 +13,7 @@ use crate::harness::{Needs, TestResult, check_problem, eventually_some, trials};
 pub fn trials() -> Vec<Trial> {
     trials! {
         Needs::NOTHING =>
+            the_readmes_example_does_what_it_says,
             templates_see_the_request,
             values_are_escaped_as_the_type_asks,
             the_preferred_type_is_chosen,
@@ -30,6 +31,20 @@ pub fn trials() -> Vec<Trial> {
 async fn answer_of(node: &Node, reply: Value, headers: &str, body: &str) -> TestResult<Response> {
     save(node, "a", json!({"reply": reply})).await?;
     send(node, "POST", "/r/a/b%20c/d?x=1&x=2&y=%26", headers, body).await
+}
+
+async fn the_readmes_example_does_what_it_says() -> TestResult {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))?;
+    let commands = page.split("```sh").find(|block| block.contains("/api/rules/")).ok_or("no example")?;
+    let quoted: Vec<&str> = commands.split('\'').skip(1).step_by(2).collect();
+    let [rule, body] = quoted.as_slice() else { return Err(format!("not two documents: {quoted:?}").into()) };
+    let expected = commands.split("# ").nth(1).and_then(|rest| rest.lines().next()).ok_or("no answer")?;
+    let node = Node::builder().start().await?;
+    save(&node, "orders", serde_json::from_str(rule)?).await?;
+    let answer = send(&node, "POST", "/r/shop", "", body).await?;
+    assert_eq!((answer.status, answer.text().trim()), (201, expected.trim()));
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    Ok(())
 }
 
 async fn templates_see_the_request() -> TestResult {

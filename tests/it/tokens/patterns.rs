@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         Needs::NOTHING =>
             listings_show_its_own_on_sqlite,
             what_is_foreign_is_not_there,
+            rules_of_others_are_not_explained_and_not_tried,
             foreign_endpoints_cannot_be_changed,
             a_sealed_cursor_is_good_for_its_token_alone,
             streams_show_its_own_and_no_numbers,
@@ -155,6 +156,42 @@ fn without_id(answer: &Response) -> String {
 
 fn header_names(answer: &Response) -> BTreeSet<&str> {
     answer.headers.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+async fn rules_of_others_are_not_explained_and_not_tried() -> TestResult {
+    let node = guarded().start().await?;
+    let token = make(&node, "read", Some("ci-*")).await?.secret;
+    let scenario = json!({"name": "secret", "requires": "Started"});
+    for (name, rule) in [
+        ("all", json!({"priority": 1, "reply": {}})),
+        ("ci-wide", json!({"scope": "c*", "reply": {}})),
+        ("ci-1", json!({"scope": "ci-1", "scenario": scenario, "reply": {}})),
+    ] {
+        let saved = ask(&node, ROOT, "PUT", &format!("/api/rules/{name}"), &rule.to_string()).await?;
+        assert_eq!(saved.status, 201, "{}", saved.text());
+    }
+    let (own, foreign) = (node.post("/r/ci-1", "").await?, node.post("/r/prod", "").await?);
+    let explained = get_json(&node, &token, &format!("/api/captures/{own}/explain")).await?;
+    check_no_numbers(&explained)?;
+    let rules = explained["rules"].as_array().ok_or("no rules")?;
+    let names: Vec<&Value> = rules.iter().map(|rule| &rule["name"]).collect();
+    assert_eq!((names, &explained["left_out"]), (vec![&json!("ci-1")], &json!(0)));
+    assert_eq!(rules[0]["scenario"]["state"], json!(null), "the scenario is another's");
+    assert_eq!(explained["now"], json!({"source": "rule"}), "the rule that answers has no name");
+    let target = format!("/api/captures/{foreign}/explain");
+    check_problem(&get(&node, &token, &target).await?, 404, "unknown-capture")?;
+    for (order, status, kind) in [
+        (json!({"name": "all", "capture": own}), 403, "forbidden"),
+        (json!({"name": "ci-wide", "capture": own}), 404, "unknown-rule"),
+        (json!({"name": "ci-9", "capture": own}), 404, "unknown-rule"),
+        (json!({"name": "ci-1", "capture": foreign}), 404, "unknown-capture"),
+    ] {
+        let answer = ask(&node, &token, "POST", "/api/rules/try", &order.to_string()).await?;
+        check_problem(&answer, status, kind).map_err(|error| format!("{order}: {error}"))?;
+    }
+    let order = json!({"name": "ci-1", "capture": own}).to_string();
+    assert_eq!(ask(&node, &token, "POST", "/api/rules/try", &order).await?.json()?["matches"], true);
+    Ok(())
 }
 
 async fn foreign_endpoints_cannot_be_changed() -> TestResult {

@@ -20,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
             a_node_without_tokens_is_open_until_there_is_one,
             wrong_tokens_are_limited_and_right_ones_are_not,
             browsers_are_told_to_make_nothing_of_answers,
+            what_was_changed_is_on_record_with_who_did_it,
             the_command_line_makes_the_first_token;
         Needs::POSTGRES =>
             the_command_line_makes_lists_and_revokes_beside_a_running_node,
@@ -30,11 +31,12 @@ pub fn trials() -> Vec<Trial> {
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Every route, with the least scope that opens it; with a `+` it is for tokens without a pattern.
-const ROUTES: [(&str, &str, &str); 35] = [
+const ROUTES: [(&str, &str, &str); 39] = [
     ("GET", "/api/captures", "read"),
     ("HEAD", "/api/captures", "read"),
     ("GET", "/api/captures/x", "read"),
     ("GET", "/api/captures/x/body", "read"),
+    ("GET", "/api/captures/x/explain", "read"),
     ("GET", "/api/endpoints", "read"),
     ("GET", "/api/stream?since=x", "read"),
     ("POST", "/api/tickets", "read"),
@@ -48,12 +50,15 @@ const ROUTES: [(&str, &str, &str); 35] = [
     ("GET", "/api/rules/a", "read"),
     ("PUT", "/api/rules/a", "write"),
     ("DELETE", "/api/rules/a", "write"),
+    ("POST", "/api/rules/try", "read"),
+    ("POST", "/api/rules/import?format=traffcap", "write+"),
     ("GET", "/api/rules/a/hits", "read"),
     ("DELETE", "/api/rules/a/hits", "write"),
     ("GET", "/api/scenarios", "read+"),
     ("PUT", "/api/scenarios/a", "write"),
     ("GET", "/api/config", "read+"),
     ("PUT", "/api/config", "write+"),
+    ("GET", "/api/audit", "admin+"),
     ("GET", "/api/nodes", "admin+"),
     ("GET", "/api/settings", "admin+"),
     ("GET", "/api/reports/captures", "admin+"),
@@ -110,6 +115,44 @@ async fn each_route_wants_its_scope() -> TestResult {
     }
     check_problem(&get(&node, read, "/api/nothing").await?, 404, "not-found")?;
     check_problem(&ask(&node, read, "PATCH", "/api/captures", "").await?, 405, "method-not-allowed")?;
+    Ok(())
+}
+
+async fn what_was_changed_is_on_record_with_who_did_it() -> TestResult {
+    let node = guarded().start().await?;
+    let writer = make(&node, "write", None).await?;
+    ask(&node, ROOT, "PUT", "/api/endpoints/a", "{}").await?;
+    ask(&node, &writer.secret, "PUT", "/api/rules/r", "{\"reply\":{}}").await?;
+    let id = node.post("/r/a", "x").await?;
+    ask(&node, &writer.secret, "DELETE", &format!("/api/captures/{id}"), "").await?;
+    ask(&node, &writer.secret, "DELETE", "/api/endpoints/a/captures", "").await?;
+    revoke(&node, &writer).await?;
+    let log = get_json(&node, ROOT, "/api/audit").await?;
+    let entries: Vec<_> = log["entries"].as_array().ok_or("no entries")?.iter().rev().collect();
+    let told: Vec<_> = entries
+        .iter()
+        .map(|entry| {
+            let what = &entry[entry["type"].as_str().unwrap_or_default()];
+            json!([entry["type"], what["change"], what["by"]])
+        })
+        .collect();
+    let by = writer.id.as_str();
+    assert_eq!(
+        json!(told),
+        json!([
+            ["configuration", "token.created", "settings"],
+            ["configuration", "endpoint.created", "settings"],
+            ["configuration", "rule.created", by],
+            ["removal", null, by],
+            ["removal", null, by],
+            ["configuration", "token.removed", "settings"],
+        ])
+    );
+    let first = get_json(&node, ROOT, "/api/audit?limit=4").await?;
+    let next = first["next"].as_str().ok_or("no next page")?;
+    let second = get_json(&node, ROOT, &format!("/api/audit?limit=4&cursor={next}")).await?;
+    assert_eq!((second["entries"].as_array().map(Vec::len), &second["next"]), (Some(2), &json!(null)));
+    assert!(!log.to_string().contains(&writer.secret));
     Ok(())
 }
 

@@ -57,9 +57,10 @@ pub async fn a_listing_shows_what_it_is_asked_for(site: &Site) -> TestResult {
         assert_eq!(places(nothing).await?, [0; 0]);
     }
     // What was removed is not shown, and removals are no captures.
-    storage::removals::remove_one(&*database, &code("a"), captures[4].id, id_at(NOON_US), NOON_US).await?;
+    storage::removals::remove_one(&*database, &code("a"), captures[4].id, id_at(NOON_US), NOON_US, None)
+        .await?;
     assert_eq!(places(a.clone()).await?, [1, 3, 7, 9, 11]);
-    storage::removals::remove_all(&*database, &code("b"), id_at(NOON_US), NOON_US).await?;
+    storage::removals::remove_all(&*database, &code("b"), id_at(NOON_US), NOON_US, None).await?;
     assert_eq!(places(ALL).await?, [1, 3, 7, 9, 11]);
     assert_eq!(places(Listing { order: Order::NewestFirst, ..get }).await?, [7, 1]);
     assert_eq!(storage::journal::find_capture(&*database, captures[1].id).await?, None);

@@ -218,8 +218,8 @@ async fn nobody_holds_the_head_by_falling_silent() -> TestResult {
     silent.batch_execute("BEGIN; SELECT seq FROM marks WHERE name = 'folded' FOR UPDATE").await?;
 
     let (a, ids) = (code("a"), [(); 2].map(|()| id_at(NOON_US)));
-    let removing = storage::removals::remove_one(&*database, &a, captures[0].id, ids[0], NOON_US);
-    let clearing = storage::removals::remove_all(&*database, &a, ids[1], NOON_US);
+    let removing = storage::removals::remove_one(&*database, &a, captures[0].id, ids[0], NOON_US, None);
+    let clearing = storage::removals::remove_all(&*database, &a, ids[1], NOON_US, None);
     let sending = async {
         // When they all wait, or have done what they were to do.
         let waiting = Sql::same(

@@ -68,8 +68,8 @@ pub async fn reports_count_what_was_caught_be_it_removed_or_not(site: &Site) -> 
     fold_all(&*database, ROWS_MAX).await?;
     storage::rollups::fold(&*database, 3, ROWS_MAX).await?;
     let id = captures[0].id;
-    storage::removals::remove_one(&*database, &code("a"), id, id_at(NOON_US), NOON_US).await?;
-    storage::removals::remove_all(&*database, &code("b"), id_at(NOON_US), NOON_US).await?;
+    storage::removals::remove_one(&*database, &code("a"), id, id_at(NOON_US), NOON_US, None).await?;
+    storage::removals::remove_all(&*database, &code("b"), id_at(NOON_US), NOON_US, None).await?;
     fold_all(&*database, ROWS_MAX).await?;
     let listed = storage::totals::list(&*database, None, None, 10).await?;
     assert_eq!(listed.iter().map(|t| t.captures).collect::<Vec<_>>(), [3, 0], "totals are of what is kept");
@@ -273,7 +273,7 @@ pub async fn every_capture_is_counted_once_whoever_folds(site: &Site) -> TestRes
             let batch: Vec<_> = (0..5).map(|i| capture(["a", "b"][i % 2], round * MINUTE_US / 7)).collect();
             appended(&*database, &batch).await?;
             if round % 9 == 0 {
-                storage::removals::remove_all(&*database, &code("a"), id_at(NOON_US), NOON_US).await?;
+                storage::removals::remove_all(&*database, &code("a"), id_at(NOON_US), NOON_US, None).await?;
             }
         }
         done.store(true, std::sync::atomic::Ordering::SeqCst);

@@ -75,7 +75,8 @@ pub async fn old_captures_go_by_number(site: &Site) -> TestResult {
     assert_eq!(past(2, 100).await?, [(code("a"), 5), (code("b"), 6)]);
     assert_eq!(past(2, 1).await?, [(code("a"), 1), (code("b"), 2)], "in steps");
     // A hole counts for nothing.
-    storage::removals::remove_one(&*database, &code("a"), captures[0].id, id_at(NOON_US), NOON_US).await?;
+    storage::removals::remove_one(&*database, &code("a"), captures[0].id, id_at(NOON_US), NOON_US, None)
+        .await?;
     let floors = past(2, 100).await?;
     assert_eq!(floors, [(code("a"), 5), (code("b"), 6)]);
     storage::retention::raise(&*database, &floors).await?;
@@ -95,7 +96,7 @@ pub async fn what_is_trimmed_is_told_to_those_behind(site: &Site) -> TestResult 
     assert_eq!(behind(4).await?, [(code("a"), 5), (code("b"), 8)]);
     assert_eq!(behind(5).await?, [(code("b"), 8)]);
     assert_eq!(behind(8).await?, []);
-    storage::removals::remove_all(&*database, &code("a"), id_at(NOON_US), NOON_US).await?;
+    storage::removals::remove_all(&*database, &code("a"), id_at(NOON_US), NOON_US, None).await?;
     assert_eq!(behind(4).await?, [(code("a"), 5), (code("b"), 8)], "a removal forgets no trim");
     Ok(())
 }
@@ -141,7 +142,7 @@ pub async fn notices_go_by_age(site: &Site) -> TestResult {
     ten(&*database).await?;
     for second in 0..4 {
         let at_us = NOON_US + second * 1_000_000;
-        storage::removals::remove_all(&*database, &code("c"), id_at(at_us), at_us).await?;
+        storage::removals::remove_all(&*database, &code("c"), id_at(at_us), at_us, None).await?;
     }
     let purge = async |second: i64, step| {
         storage::retention::purge_notices(&*database, NOON_US + second * 1_000_000, step).await

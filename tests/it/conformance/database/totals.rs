@@ -43,12 +43,13 @@ async fn check_totals(database: &dyn Database, when: &str) -> TestResult {
 
 async fn remove(database: &dyn Database, capture: &Capture) -> TestResult<bool> {
     let id = id_at(NOON_US);
-    let removed = storage::removals::remove_one(database, &capture.endpoint, capture.id, id, NOON_US).await?;
+    let removed =
+        storage::removals::remove_one(database, &capture.endpoint, capture.id, id, NOON_US, None).await?;
     Ok(removed.is_some())
 }
 
 async fn clear(database: &dyn Database, endpoint: &str) -> TestResult<i64> {
-    Ok(storage::removals::remove_all(database, &code(endpoint), id_at(NOON_US), NOON_US).await?.seq)
+    Ok(storage::removals::remove_all(database, &code(endpoint), id_at(NOON_US), NOON_US, None).await?.seq)
 }
 
 pub async fn a_removal_is_an_entry_and_takes_the_capture_away(site: &Site) -> TestResult {
@@ -71,10 +72,11 @@ pub async fn a_removal_is_an_entry_and_takes_the_capture_away(site: &Site) -> Te
     };
     storage::answers::record(&*database, &[answer]).await?;
     let id = id_at(NOON_US);
-    let entry = storage::removals::remove_one(&*database, &code("a"), gone.id, id, NOON_US + 7).await?;
+    let entry = storage::removals::remove_one(&*database, &code("a"), gone.id, id, NOON_US + 7, None).await?;
     let entry = entry.ok_or("it was there")?;
     assert_eq!(entry.seq, 3);
-    let removal = Removal { id, at_us: NOON_US + 7, endpoint: code("a"), removed: Removed::One(gone.id) };
+    let removal =
+        Removal { id, at_us: NOON_US + 7, endpoint: code("a"), removed: Removed::One(gone.id), by: None };
     assert_eq!(entry.what, EntryKind::Removal(removal));
     let left = storage::journal::list_after(&*database, 0, i64::MAX, 10).await?;
     assert_eq!(left.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [2, 3], "a hole means `removed`");
@@ -88,7 +90,8 @@ pub async fn a_removal_is_an_entry_and_takes_the_capture_away(site: &Site) -> Te
     assert!(!remove(&*database, &notice).await?, "nor what is no capture");
     assert_eq!(head_seq(&*database).await?, 3, "and no number is used");
 
-    let cleared = storage::removals::remove_all(&*database, &code("a"), id_at(NOON_US), NOON_US).await?;
+    let cleared =
+        storage::removals::remove_all(&*database, &code("a"), id_at(NOON_US), NOON_US, None).await?;
     let left = storage::journal::list_after(&*database, 0, i64::MAX, 10).await?;
     assert_eq!(left, [entry, cleared]);
     Ok(())
