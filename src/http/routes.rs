@@ -215,7 +215,7 @@ fn descriptions() -> Vec<Row> {
 /// A resource that asks what each method needs, answers other methods with a problem, and says which ones it
 /// has.
 fn resource(row: Row) -> Resource {
-    let methods: Vec<_> = row.methods.into_iter().chain(row.more).collect();
+    let methods: Vec<_> = row.more.into_iter().chain(row.methods).collect();
     let names = methods.iter().map(|(name, ..)| if *name == "GET" { "GET, HEAD" } else { name });
     let allowed = names.collect::<Vec<_>>().join(", ");
     let resource = methods

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::at;
 use super::document::Document;
 use crate::harness::client::{Connection, Framing, Response, Subscriber, WebSocket};
 use crate::harness::node::Node;
@@ -91,6 +92,7 @@ pub async fn drive_every_operation() -> TestResult {
     let node = Node::builder().setting("auth.tokens", TOKEN).start().await?;
     let mut driver = Driver { node, document: Document::read()?, seen: BTreeMap::new() };
     configuration(&mut driver).await?;
+    tries_and_imports(&mut driver).await?;
     captures(&mut driver).await?;
     tokens_and_streams(&mut driver).await?;
     operators_and_reports(&mut driver).await?;
@@ -158,6 +160,46 @@ async fn configuration(driver: &mut Driver) -> TestResult {
     d.plain(("DELETE", "/api/endpoints/{code}", ""), &["new"], 404).await
 }
 
+async fn tries_and_imports(d: &mut Driver) -> TestResult {
+    let attempt = ("POST", "/api/rules/try", "");
+    // With everything that a request may have, and every part that an outcome may have.
+    let request = json!({"method": "PUT", "target": "/r/a/b?c=d", "endpoint": "a", "headers": [["X", {"base64": "/w=="}]],
+        "body": {"base64": "AP8="}, "scheme": "https", "host": "shop.example", "port": 81, "client": "10.0.0.9"});
+    let sees = json!({"any": [{"all": []}, {"not": {"at": "header", "name": "x", "exists": true}},
+        {"at": "host_port", "equals": 81}, {"at": "json", "path": "$..a", "exists": true}]});
+    let full = json!({"status": 201, "headers": {"x-a": "1"}, "body": {"base64": "AP8="}, "delay_ms": 1,
+        "dribble": {"chunks": 2, "over_ms": 1}, "fault": "EMPTY_RESPONSE"});
+    let message = json!({"endpoint": "a", "websocket": "text", "body": "x"});
+    for (rule, request) in [
+        (json!({"match": sees, "reply": full}), &request),
+        (json!({"scope": "b", "reply": {}}), &request),
+        (json!({"reply": {"body": "{{hash \"crc\" \"x\"}}"}}), &request),
+        (json!({"reply": {"message": {"text": "hello"}}}), &message),
+        (json!({"reply": {"message": {"close": {"code": 4000, "reason": "enough"}}}}), &message),
+        (json!({"replies": [{}, {"message": {"echo": true}}]}), &message),
+    ] {
+        d.send(attempt, &[], &json!({"rule": rule, "request": request}), 200).await?;
+    }
+    d.send(attempt, &[], &json!({"name": "a", "request": request, "hit": 2}), 200).await?;
+    d.send(attempt, &[], &json!({"rule": {"reply": {"status": 99}}, "request": request}), 400).await?;
+    d.send(attempt, &[], &json!({"name": "absent", "request": request}), 404).await?;
+    d.send(attempt, &[], &json!({"rule": {"reply": {}}, "capture": ABSENT}), 404).await?;
+    d.send(attempt, &[], &json!({"name": "x".repeat(3 << 20)}), 413).await?;
+
+    let import = |rest| ("POST", "/api/rules/import", rest);
+    let root = json!({"id": 1, "parent_id": null, "match_type": "RootRule", "key": null, "pattern": "", "invert": false});
+    let leaf =
+        json!({"id": 2, "parent_id": 1, "match_type": "Port", "key": null, "pattern": "^8", "invert": true});
+    let taken = json!({"id": 7, "name": "taken", "priority": 3, "content_type": "application/json", "template": "{}",
+        "template_format": "text", "matches": [root, leaf]});
+    d.send(import("?format=traffcap&dry_run=true"), &[], &json!([taken]), 200).await?;
+    d.send(import("?format=traffcap"), &[], &taken, 200).await?;
+    d.send(import("?format=traffcap"), &[], &json!({"name": "a", "matches": []}), 400).await?;
+    d.send(import(""), &[], &taken, 400).await?;
+    // A rule may have the name of an operation.
+    d.plain(("GET", "/api/rules/{name}", ""), &["import"], 404).await
+}
+
 async fn captures(d: &mut Driver) -> TestResult {
     let small = d.node.post("/r/a/b?c=d", "x").await?;
     let large = d.node.post("/r/a", "x".repeat(100_000)).await?;
@@ -180,6 +222,12 @@ async fn captures(d: &mut Driver) -> TestResult {
         d.plain(("GET", "/api/captures/{id}", "?body=preview"), &[id], 200).await?;
         d.plain(("GET", "/api/captures/{id}/body", ""), &[id], 200).await?;
     }
+    d.plain(("GET", "/api/captures/{id}/explain", ""), &[&small], 200).await?;
+    d.plain(("GET", "/api/captures/{id}/explain", "?limit=1001"), &[&small], 400).await?;
+    d.plain(("GET", "/api/captures/{id}/explain", ""), &[ABSENT], 404).await?;
+    // By the rule that has everything.
+    let answered = newest_of(d, "orders-1").await?;
+    d.plain(("GET", "/api/captures/{id}/explain", "?limit=1000"), &[&answered], 200).await?;
     d.plain(("GET", "/api/captures/{id}", ""), &[ABSENT], 404).await?;
     d.plain(("GET", "/api/captures/{id}/body", ""), &[ABSENT], 404).await?;
     d.plain(("GET", "/api/endpoints", ""), &[], 200).await?;
@@ -188,6 +236,13 @@ async fn captures(d: &mut Driver) -> TestResult {
     d.plain(("DELETE", "/api/captures/{id}", ""), &[&small], 404).await?;
     d.plain(("DELETE", "/api/endpoints/{code}/captures", ""), &["a"], 204).await?;
     d.plain(("DELETE", "/api/endpoints/{code}/captures", ""), &["%00"], 400).await
+}
+
+/// The last that an endpoint has caught.
+async fn newest_of(d: &mut Driver, endpoint: &str) -> TestResult<String> {
+    let page = ("GET", "/api/captures", &*format!("?endpoint={endpoint}&limit=1"));
+    let page = d.ask(page, &[], "", "", 200).await?.json()?;
+    Ok(at(&page, "/captures/0/id")?.as_str().ok_or("no id")?.to_owned())
 }
 
 async fn tokens_and_streams(d: &mut Driver) -> TestResult {
@@ -216,6 +271,11 @@ async fn operators_and_reports(d: &mut Driver) -> TestResult {
     d.plain(("GET", "/api/reports/captures", "?bucket=year"), &[], 400).await?;
     d.plain(("GET", "/api/reports/endpoints", "?top=1"), &[], 200).await?;
     d.plain(("GET", "/api/reports/endpoints", "?top=0"), &[], 400).await?;
+    d.plain(("GET", "/api/audit", ""), &[], 200).await?;
+    let audit = d.ask(("GET", "/api/audit", "?limit=2"), &[], "", "", 200).await?.json()?;
+    let next = format!("?cursor={}", at(&audit, "/next")?.as_str().ok_or("no next page")?);
+    d.plain(("GET", "/api/audit", &next), &[], 200).await?;
+    d.plain(("GET", "/api/audit", "?cursor=x"), &[], 400).await?;
     for path in ["/api/nodes", "/api/settings", "/metrics"] {
         d.plain(("GET", path, ""), &[], 200).await?;
         d.ask(("GET", path, ""), &[], "Authorization: Bearer wrong\r\n", "", 401).await?;
@@ -242,6 +302,7 @@ pub async fn check_messages_of_the_stream() -> TestResult {
     node.request("DELETE", "/api/endpoints/a/captures", "").await?;
     node.request("PUT", "/api/endpoints/a", "").await?;
     node.request("DELETE", "/api/endpoints/a", "").await?;
+    node.http().put(node.url("/api/scenarios/cart")).body("{\"state\":\"full\"}").send().await?;
     node.post("/r/b", "x").await?;
     let mut subscriber =
         Subscriber::open(Framing::WebSocket, &node.address(), "since=earliest&body=preview").await?;
