@@ -17,8 +17,11 @@ use super::state::State;
 use super::wire::Wire;
 use crate::intake::{Accepted, Chosen};
 use crate::rules::render::{Rendered, Told, render};
-use crate::rules::reply::{Delay, Dribble};
+use crate::rules::reply::{Delay, Dribble, is_bodiless};
 use crate::rules::{Fault, Reply, Seen};
+
+/// What is kept of what went wrong, in characters.
+const FAILURE_CHARS_MAX: usize = 500;
 
 /// An answer before its headers are complete.
 pub struct Answer {
@@ -57,7 +60,7 @@ pub async fn answer(accepted: &Accepted, request: &HttpRequest, state: &State) -
         Err(failure) => {
             state.metrics.template_failures.inc();
             let answer = problem_answer(Problem::because(Kind::TemplateFailed, &failure));
-            Answer { failure: Some(failure.to_string()), ..answer }
+            Answer { failure: Some(short(&failure.to_string())), ..answer }
         }
     }
 }
@@ -74,12 +77,14 @@ fn small_document(accepted: &Accepted, request: &HttpRequest) -> Answer {
 fn finished(reply: &Reply, rendered: Rendered) -> Answer {
     let status = StatusCode::from_u16(rendered.status).unwrap_or(StatusCode::OK);
     let mut response = HttpResponse::build(status);
+    let mut has_policy = false;
     if let Some(content_type) = rendered.content_type {
         response.insert_header((header::CONTENT_TYPE, content_type));
     }
     for (name, value) in rendered.headers {
         // Both were checked: the name when the rule was saved, the value when it was rendered.
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(&value)) {
+            has_policy |= name == header::CONTENT_SECURITY_POLICY;
             if name == header::CONTENT_TYPE {
                 response.insert_header((name, value));
             } else {
@@ -87,7 +92,19 @@ fn finished(reply: &Reply, rendered: Rendered) -> Answer {
             }
         }
     }
+    if is_bodiless(rendered.status) {
+        return Answer::plain(response, Bytes::new());
+    }
+    // A page that a rule answers with, and what a sender has put into it, does not run in Creel's origin.
+    if !has_policy {
+        response.insert_header((header::CONTENT_SECURITY_POLICY, "sandbox allow-scripts allow-forms"));
+    }
     Answer { dribble: reply.dribble, ..Answer::plain(response, rendered.body) }
+}
+
+/// A failure as it is kept: a sender may have had its words in it.
+fn short(failure: &str) -> String {
+    failure.chars().filter(|c| *c != '\0').take(FAILURE_CHARS_MAX).collect()
 }
 
 /// Waits without holding anything but this request; a node that stops does not wait.

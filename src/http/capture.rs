@@ -98,9 +98,14 @@ async fn catch(
         receive(&mut reception, payload, state).await.map_err(refused)?
     };
     let choice = choose(ending, request, unopened.as_ref());
-    let ask = if choice.source == ReplySource::Default { Ask::Rules } else { Ask::Nobody };
+    let ask = match choice.source {
+        ReplySource::Default => Ask::Rules { too_large: Kind::BodyTooLarge.status() },
+        _ => Ask::Nobody,
+    };
     let is_preflight = choice.source == ReplySource::Preflight;
     let accepted = reception.finish(ending, choice, ask).await.map_err(refused)?;
+    // The endpoint's limit may have been lowered while the body came.
+    let ending = if accepted.capture.body.truncated { Ending::TooLarge } else { ending };
 
     let Answer { mut response, body, dribble, failure } = match (ending, unopened) {
         (Ending::Complete, Some(problem)) => problem_answer(problem),

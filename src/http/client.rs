@@ -35,7 +35,8 @@ impl Ends {
         let usual = if scheme == "https" { 443 } else { 80 };
         Self {
             peer,
-            client: told.client.unwrap_or(peer.ip()),
+            // On a socket for both, an IPv4 sender has an address of IPv6; ranges are written in IPv4.
+            client: told.client.unwrap_or(peer.ip()).to_canonical(),
             host: host.to_owned(),
             port: port.unwrap_or(usual),
             scheme,

@@ -9,6 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use governor::{DefaultKeyedRateLimiter, Quota};
 
+use tokio::sync::oneshot;
+
 use super::answers::AnswerLog;
 use super::budget::Budget;
 use super::configuration::{Configuration, Snapshot};
@@ -181,17 +183,39 @@ impl Intake {
     /// Matches a capture, journals it and waits until it is durable. The body is what rules may see of it,
     /// `whole` where there is no more that they might.
     pub async fn accept(
-        &self,
-        capture: Capture,
+        self: &Arc<Self>,
+        mut capture: Capture,
         ask: Ask,
         body: Bytes,
         whole: bool,
     ) -> Result<Accepted, Refusal> {
-        // Admitted once more: the configuration may be another one than at the head.
-        let configuration = self.admitting(&capture).await?;
         let mut case = Case::new(&capture, ask, body, whole);
+        // Admitted once more: the configuration may be another one than at the head.
+        let current = self.configuration.current();
+        if judging::admit(&current, &capture).is_ok() && !case.lacks_body(&current, &capture) {
+            case.judge_at_once(&current, &mut capture);
+            return self.journal.append(capture, case).await;
+        }
+        // Something has to be read first. The capture is the node's from here on, whatever becomes of its sender.
+        let (tell, told) = oneshot::channel();
+        let intake = self.clone();
+        let slowly = async move {
+            let accepted = intake.accept_slowly(capture, case).await;
+            if tell.send(accepted).is_err() {
+                tracing::trace!("a sender has gone; its capture is kept all the same");
+            }
+        };
+        {
+            let _in_runtime = self.runtime.enter();
+            self.shutdown.spawn(slowly);
+        }
+        told.await.unwrap_or(Err(Refusal::DatabaseAway))
+    }
+
+    async fn accept_slowly(&self, mut capture: Capture, mut case: Case) -> Result<Accepted, Refusal> {
+        let configuration = self.admitting(&capture).await?;
         let most = self.options.rules_body_bytes_max;
-        let judged = case.judge(&configuration, &capture, self.database.as_ref(), most).await;
+        let judged = case.judge(&configuration, &mut capture, self.database.as_ref(), most).await;
         judged.map_err(|_| Refusal::DatabaseAway)?;
         self.journal.append(capture, case).await
     }

@@ -18,6 +18,8 @@ use crate::storage::configuration::Item;
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     pub config_seq: i64,
+    /// The journal that the version is of.
+    pub epoch: i64,
     /// Whether endpoints that were not declared catch requests too.
     auto_create: bool,
     endpoints: HashMap<EndpointCode, Arc<Endpoint>>,
@@ -61,6 +63,8 @@ impl Snapshot {
         let code = EndpointCode::parse(&item.name).map_err(|error| error.to_string())?;
         self.endpoints.remove(&code);
         if let Some(document) = &item.document {
+            // Until it can be read it takes nothing: what it asks of senders is not known.
+            self.endpoints.insert(code.clone(), Arc::new(Endpoint::closed()));
             let document: Value = serde_json::from_str(document).map_err(|error| error.to_string())?;
             let endpoint = Endpoint::parse(&document, options).map_err(|error| error.to_string())?;
             self.endpoints.insert(code, Arc::new(endpoint));
@@ -116,13 +120,15 @@ impl Configuration {
         let _alone = self.loading.lock().await;
         let known = self.current();
         let first = storage::configuration::changed_after(self.database.as_ref(), known.config_seq).await?;
-        if first.config_seq == known.config_seq {
+        let is_new = known.config_seq == i64::MIN;
+        let same_journal = is_new || first.epoch == known.epoch;
+        if first.config_seq == known.config_seq && same_journal {
             return Ok(known);
         }
         tracing::debug!(from = asked, to = first.config_seq, "the configuration has changed");
-        // Removals that are forgotten, or a journal that went backwards: everything is read again.
+        // Removals that are forgotten, or another journal: everything is read again.
         let anew = known.config_seq < first.forgotten_seq || first.config_seq < known.config_seq;
-        let (mut snapshot, mut page) = if anew && known.config_seq != i64::MIN {
+        let (mut snapshot, mut page) = if (anew || !same_journal) && !is_new {
             let empty = Self::empty(known.auto_create);
             let all = storage::configuration::changed_after(self.database.as_ref(), i64::MIN).await?;
             (empty, all)
@@ -137,7 +143,7 @@ impl Configuration {
             let place = page.items.last().map_or(i64::MAX, |item| item.changed_seq);
             page = storage::configuration::changed_after(self.database.as_ref(), place).await?;
         }
-        snapshot.config_seq = page.config_seq;
+        (snapshot.config_seq, snapshot.epoch) = (page.config_seq, page.epoch);
         let snapshot = Arc::new(snapshot);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
         Ok(snapshot)

@@ -63,6 +63,8 @@ pub(super) struct Queued {
     pub case: Case,
     pub weight: usize,
     pub since: Instant,
+    /// Whether it has missed a commit because a state had moved.
+    pub has_missed: bool,
     pub done: oneshot::Sender<Result<Accepted, Refusal>>,
     _room: Reserved,
 }
@@ -95,6 +97,8 @@ impl Journal {
             shutdown: shutdown.clone(),
             states: States::default(),
             state_seq: 0,
+            epoch: 0,
+            aside: Vec::new(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (ended, end) = oneshot::channel::<()>();
@@ -135,7 +139,8 @@ impl Journal {
         let room = self.room.reserve(weight).ok_or(Refusal::QueueFull)?;
         let (done, verdict) = oneshot::channel();
         let capture = Arc::new(capture);
-        let queued = Queued { capture, case, weight, since: Instant::now(), done, _room: room };
+        let queued =
+            Queued { capture, case, weight, since: Instant::now(), has_missed: false, done, _room: room };
         self.queue.try_send(queued).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Refusal::QueueFull,
             mpsc::error::TrySendError::Closed(_) => Refusal::DatabaseAway,

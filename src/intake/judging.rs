@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use super::accept::Refusal;
 use super::configuration::Snapshot;
 use crate::database::{Database, DatabaseError};
-use crate::model::{BodyContent, Capture, CaptureKind, ReplyChoice};
+use crate::model::{BodyContent, Capture, CaptureKind, ReplyChoice, ReplySource};
 use crate::rules::endpoint::Denied;
 use crate::rules::{Decision, Endpoint, Rule, Seen};
 use crate::storage;
@@ -16,8 +16,9 @@ use crate::storage;
 /// Who may choose the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ask {
-    /// The rules, and then the endpoint.
-    Rules,
+    /// The rules, and then the endpoint. Where the endpoint's limit turns out to be less than the body, this
+    /// status tells so.
+    Rules { too_large: u16 },
     /// It is settled.
     Nobody,
 }
@@ -87,21 +88,42 @@ impl Case {
     pub async fn judge(
         &mut self,
         snapshot: &Snapshot,
-        capture: &Capture,
+        capture: &mut Capture,
         database: &dyn Database,
         body_bytes_max: usize,
     ) -> Result<(), DatabaseError> {
-        if self.ask == Ask::Rules && !self.whole && snapshot.looks_into_bodies(&capture.endpoint) {
+        if self.lacks_body(snapshot, capture) {
             self.body = read_body(database, capture, body_bytes_max).await?;
             self.whole = true;
         }
-        self.config_seq = snapshot.config_seq;
-        if self.ask == Ask::Rules {
-            self.candidates = snapshot.rules.candidates(&Seen::new(capture, &self.body));
-            let endpoint = snapshot.endpoint(&capture.endpoint);
-            self.endpoint = endpoint.filter(|endpoint| endpoint.reply.is_some()).cloned();
-        }
+        self.judge_at_once(snapshot, capture);
         Ok(())
+    }
+
+    /// Whether rules look further into the body than it is at hand.
+    pub fn lacks_body(&self, snapshot: &Snapshot, capture: &Capture) -> bool {
+        self.ask != Ask::Nobody && !self.whole && snapshot.looks_into_bodies(&capture.endpoint)
+    }
+
+    /// Judges a case with as much of the body as is at hand.
+    pub fn judge_at_once(&mut self, snapshot: &Snapshot, capture: &mut Capture) {
+        self.config_seq = snapshot.config_seq;
+        let Ask::Rules { too_large } = self.ask else { return };
+        let endpoint = snapshot.endpoint(&capture.endpoint);
+        if let Some(most) = endpoint.and_then(|endpoint| endpoint.body_bytes_max)
+            && capture.body.bytes > most as u64
+            && capture.kind == CaptureKind::Http
+        {
+            // The limit was lowered while it came.
+            cut(capture, most);
+            self.ask = Ask::Nobody;
+            self.fallback = ReplyChoice::of(ReplySource::Limit, too_large);
+            self.candidates.clear();
+            self.endpoint = None;
+            return;
+        }
+        self.candidates = snapshot.rules.candidates(&Seen::new(capture, &self.body));
+        self.endpoint = endpoint.filter(|endpoint| endpoint.reply.is_some()).cloned();
     }
 
     /// Whether a state decides, or is changed.
@@ -116,6 +138,15 @@ impl Case {
             (None, Some(endpoint)) if capture.kind == CaptureKind::Http => Chosen::Endpoint(endpoint.clone()),
             (None, _) => Chosen::Fallback,
         }
+    }
+}
+
+/// Marks a body as cut off. What is kept in parts stays as it came.
+fn cut(capture: &mut Capture, most: usize) {
+    capture.body.truncated = true;
+    if let BodyContent::Inline(content) = &mut capture.body.content {
+        content.truncate(most);
+        capture.body.bytes = content.len() as u64;
     }
 }
 

@@ -4,6 +4,7 @@ mod accept;
 mod answers;
 mod budget;
 mod configuration;
+mod deciding;
 mod journal;
 mod judging;
 mod receive;

@@ -112,9 +112,9 @@ impl Reception {
         if large && let Err(refusal) = self.write_part().await {
             return Err(self.give_up(refusal));
         }
-        let state = self.state.take().expect("the state is there until the end");
+        let mut state = self.state.take().expect("the state is there until the end");
         let most = self.intake.options.rules_body_bytes_max;
-        let seen = state.seen.clone().freeze();
+        let seen = std::mem::take(&mut state.seen).freeze();
         let (capture, _memory) = state.into_capture(ending, reply);
         let id = capture.id;
         let (body, whole) = match &capture.body.content {

@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use super::accept::Refusal;
 use super::configuration::{Configuration, Snapshot};
+use super::deciding::{Decided, decide, split_stateless};
 use super::journal::{Accepted, Availability, JournalOptions, OnCommit, Queued};
 use super::judging::{Chosen, admit};
 use crate::database::{Appended, Database, DatabaseError, JournalBatch, StateClaim};
 use crate::metrics::{Metrics, Outcome};
-use crate::model::{Capture, Entry, EntryKind, ReplyChoice, ReplySource, RuleChoice};
+use crate::model::{Capture, Entry, EntryKind};
 use crate::rules::States;
 use crate::shutdown::Shutdown;
 use crate::storage;
@@ -45,47 +46,10 @@ pub(super) struct Writer {
     /// The states as this node knows them, and the place of their last change.
     pub states: States,
     pub state_seq: i64,
-}
-
-/// A batch as it was decided.
-struct Decided {
-    captures: Vec<Arc<Capture>>,
-    chosen: Vec<Chosen>,
-    /// Where any of it depends on states.
-    states: Option<StateClaim>,
-}
-
-/// Takes the captures out that depend on no state, where there are others.
-fn split_stateless(batch: &mut Vec<Queued>) -> Option<Vec<Queued>> {
-    if !batch.iter().any(|queued| queued.case.is_stateful()) {
-        return None;
-    }
-    let stateless: Vec<Queued> = batch.extract_if(.., |queued| !queued.case.is_stateful()).collect();
-    (!stateless.is_empty()).then_some(stateless)
-}
-
-/// How a choice stands in the capture; None where it is the skin's own.
-fn choice_of(chosen: &Chosen) -> Option<ReplyChoice> {
-    match chosen {
-        Chosen::Fallback => None,
-        Chosen::Endpoint(endpoint) => Some(ReplyChoice::of(
-            ReplySource::Endpoint,
-            endpoint.reply.as_ref().map_or(200, |reply| reply.status),
-        )),
-        Chosen::Rule(decision) => {
-            let rule = &decision.rule;
-            let is_message = decision.reply().message.is_some();
-            Some(ReplyChoice {
-                source: ReplySource::Rule,
-                status: if is_message { 0 } else { decision.reply().status },
-                rule: Some(RuleChoice {
-                    name: rule.name.clone(),
-                    version: rule.stamp.version,
-                    hit: decision.hit,
-                }),
-            })
-        }
-    }
+    /// The journal that the states are of.
+    pub epoch: i64,
+    /// Captures that have missed because a state had moved; they are tried again, and nobody waits behind them.
+    pub aside: Vec<Queued>,
 }
 
 impl Writer {
@@ -95,19 +59,27 @@ impl Writer {
             if !self.available.get() {
                 self.refuse_until_back(&mut queue).await;
             }
-            let received = tokio::select! {
-                biased;
-                received = queue.recv_many(&mut gathered, self.options.batch_captures_max) => received,
-                () = self.shutdown.stopped(), if !queue.is_closed() => {
-                    // What was queued is written still; the loop ends when it is.
-                    queue.close();
-                    continue;
+            let mut waiting: VecDeque<Queued> = self.aside.drain(..).collect();
+            if waiting.is_empty() {
+                let received = tokio::select! {
+                    biased;
+                    received = queue.recv_many(&mut gathered, self.options.batch_captures_max) => received,
+                    () = self.shutdown.stopped(), if !queue.is_closed() => {
+                        // What was queued is written still; the loop ends when it is.
+                        queue.close();
+                        continue;
+                    }
+                };
+                if received == 0 {
+                    return;
                 }
-            };
-            if received == 0 {
-                return;
             }
-            let mut waiting: VecDeque<Queued> = gathered.drain(..).collect();
+            while gathered.len() < self.options.batch_captures_max
+                && let Ok(queued) = queue.try_recv()
+            {
+                gathered.push(queued);
+            }
+            waiting.extend(gathered.drain(..));
             while !waiting.is_empty() {
                 let batch = self.take_batch(&mut waiting);
                 if !batch.is_empty() {
@@ -128,7 +100,8 @@ impl Writer {
             }
             let next = waiting.pop_front().expect("there is a front");
             if now.duration_since(next.since) > self.options.commit_deadline {
-                self.tell(next, Err(Refusal::DatabaseAway));
+                let refusal = if next.has_missed { Refusal::QueueFull } else { Refusal::DatabaseAway };
+                self.tell(next, Err(refusal));
             } else {
                 bytes += next.weight;
                 batch.push(next);
@@ -143,31 +116,34 @@ impl Writer {
     async fn commit(&mut self, mut batch: Vec<Queued>) {
         let deadline = batch.first().map_or_else(Instant::now, |q| q.since) + self.options.commit_deadline;
         let started = Instant::now();
-        let mut missed = false;
+        // What depends on states may have to be tried often; the rest does not wait for it.
+        if batch.iter().any(|queued| queued.has_missed)
+            && let Some(stateless) = split_stateless(&mut batch)
+        {
+            Box::pin(self.commit(stateless)).await;
+        }
         let (decided, appended) = loop {
             let configuration = self.configuration.current();
-            let judged = self.judge(&mut batch, &configuration).await;
+            let judged = self.judge(&mut batch, &configuration, deadline).await;
             if batch.is_empty() {
                 return;
             }
-            // What depends on states may have to be tried often; the rest need not wait for it.
-            if missed && let Some(stateless) = split_stateless(&mut batch) {
-                Box::pin(self.commit(stateless)).await;
-                continue;
-            }
-            let decided = self.decide(&mut batch);
+            let decided = decide(&self.states, self.state_seq, &mut batch);
             let appended = match judged {
                 Ok(()) => self.append(&decided, configuration.config_seq, deadline).await,
-                // A body could not be read, and nothing is decided without it.
-                Err(_) => Err(NotAppended::Moved),
+                Err(reason) => Err(reason),
             };
             if appended != Err(NotAppended::Moved) || Instant::now() >= deadline {
                 break (decided, appended);
             }
-            missed = true;
             if let Err(error) = self.look_again(decided.states.is_some()).await {
                 tracing::debug!(error = &error as &dyn std::error::Error, "failed to read the configuration");
                 tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            if decided.states.is_some() {
+                batch.iter_mut().for_each(|queued| queued.has_missed = true);
+                self.aside.append(&mut batch);
+                return;
             }
         };
         match appended {
@@ -202,63 +178,61 @@ impl Writer {
     }
 
     /// Refuses what the configuration does not take, and asks its rules about what was judged under another.
-    async fn judge(&self, batch: &mut Vec<Queued>, configuration: &Snapshot) -> Result<(), DatabaseError> {
+    async fn judge(
+        &self,
+        batch: &mut Vec<Queued>,
+        configuration: &Snapshot,
+        deadline: Instant,
+    ) -> Result<(), NotAppended> {
         let mut place = 0;
         while place < batch.len() {
             let queued = &mut batch[place];
-            if queued.case.config_seq != configuration.config_seq {
-                if let Err(refusal) = admit(configuration, &queued.capture) {
-                    let queued = batch.remove(place);
-                    self.tell(queued, Err(refusal));
-                    continue;
-                }
-                let (capture, most) = (queued.capture.clone(), self.options.rules_body_bytes_max);
-                queued.case.judge(configuration, &capture, self.database.as_ref(), most).await?;
-            }
             place += 1;
+            if queued.case.config_seq == configuration.config_seq {
+                continue;
+            }
+            if Instant::now() >= deadline {
+                return Err(NotAppended::Moved);
+            }
+            if let Err(refusal) = admit(configuration, &queued.capture) {
+                // A refusal is never stale either.
+                let confirmed = self.configuration.refresh().await.map_err(|_| NotAppended::Moved)?;
+                if confirmed.config_seq != configuration.config_seq {
+                    return Err(NotAppended::Moved);
+                }
+                place -= 1;
+                let queued = batch.remove(place);
+                self.tell(queued, Err(refusal));
+                continue;
+            }
+            let most = self.options.rules_body_bytes_max;
+            let capture = Arc::make_mut(&mut queued.capture);
+            let judged = queued.case.judge(configuration, capture, self.database.as_ref(), most).await;
+            if judged.is_err() {
+                // A body could not be read, and nothing is decided without it.
+                tokio::time::sleep(RETRY_PAUSE).await;
+                return Err(NotAppended::Moved);
+            }
         }
         Ok(())
     }
 
-    /// Lets the states decide among the candidates, one capture after the other, and notes the decisions in
-    /// the captures.
-    fn decide(&self, batch: &mut [Queued]) -> Decided {
-        let mut claim = self.states.claim();
-        let depends = batch.iter().any(|queued| queued.case.is_stateful());
-        let mut decided = Decided {
-            captures: Vec::with_capacity(batch.len()),
-            chosen: Vec::with_capacity(batch.len()),
-            states: None,
-        };
-        for queued in batch {
-            let decision = claim.settle(&queued.case.candidates);
-            let chosen = queued.case.chosen(decision, &queued.capture);
-            let reply = choice_of(&chosen).unwrap_or_else(|| queued.case.fallback.clone());
-            // Nearly always it stands there already.
-            if queued.capture.reply != reply {
-                Arc::make_mut(&mut queued.capture).reply = reply;
-            }
-            decided.captures.push(queued.capture.clone());
-            decided.chosen.push(chosen);
-        }
-        decided.states =
-            depends.then(|| StateClaim { state_seq: self.state_seq, writes: claim.into_writes() });
-        decided
-    }
-
     /// Reads what has moved.
     async fn look_again(&mut self, states_too: bool) -> Result<(), DatabaseError> {
-        self.configuration.refresh().await?;
-        if states_too {
-            let (mut state_seq, mut states) =
-                storage::states::changed_after(self.database.as_ref(), self.state_seq).await?;
-            // A journal that was restored: nothing of what was known holds.
-            if state_seq < self.state_seq {
-                self.states = States::default();
-                (state_seq, states) = storage::states::changed_after(self.database.as_ref(), 0).await?;
-            }
-            self.states.set(states);
-            self.state_seq = state_seq;
+        if !states_too {
+            return self.configuration.refresh().await.map(drop);
+        }
+        let database = self.database.as_ref();
+        let mut changed = storage::states::changed_after(database, self.state_seq).await?;
+        // Another journal than the states are of, as one that was restored: nothing of what was known holds.
+        if changed.epoch != self.epoch || changed.state_seq < self.state_seq {
+            self.states = States::default();
+            changed = storage::states::changed_after(database, 0).await?;
+        }
+        self.states.set(changed.states);
+        (self.state_seq, self.epoch) = (changed.state_seq, changed.epoch);
+        if changed.config_seq != self.configuration.current().config_seq {
+            self.configuration.refresh().await?;
         }
         Ok(())
     }
@@ -346,8 +320,11 @@ impl Writer {
     }
 
     /// While the database is away nobody waits: what was queued is refused, until it answers again.
-    async fn refuse_until_back(&self, queue: &mut mpsc::Receiver<Queued>) {
+    async fn refuse_until_back(&mut self, queue: &mut mpsc::Receiver<Queued>) {
         loop {
+            for queued in std::mem::take(&mut self.aside) {
+                self.tell(queued, Err(Refusal::DatabaseAway));
+            }
             while let Ok(queued) = queue.try_recv() {
                 self.tell(queued, Err(Refusal::DatabaseAway));
             }

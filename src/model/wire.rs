@@ -109,7 +109,8 @@ pub fn write_capture(
     form: BodyForm,
     answer: ShownAnswer<'_>,
 ) -> Written {
-    write_number(out, seq.into());
+    let seq = seq.into();
+    write_number(out, seq);
     put(out, format_args!("\"id\":\"{}\",\"endpoint\":", capture.id));
     text(out, capture.endpoint.as_str());
     put(
@@ -155,7 +156,8 @@ pub fn write_capture(
         out.extend_from_slice(b",\"rule\":");
         text(out, &rule.name);
         put(out, format_args!(",\"rule_version\":{}", rule.version));
-        if let Some(hit) = rule.hit {
+        // A rule may count what matches elsewhere too: who may not know places, may not know that.
+        if let Some(hit) = rule.hit.filter(|_| seq.is_some()) {
             put(out, format_args!(",\"hit\":{hit}"));
         }
     }

@@ -26,6 +26,7 @@ pub struct Endpoint {
     /// At most `capture.body_bytes_max`.
     pub body_bytes_max: Option<usize>,
     access: Option<Access>,
+    is_closed: bool,
     /// Addresses that may send; empty: all.
     allowed_sources: Vec<IpNet>,
     pub cors: Option<Cors>,
@@ -88,9 +89,15 @@ impl Endpoint {
                 .read("allowed_sources", |value| list(value, SOURCES_MAX, network))?
                 .unwrap_or_default(),
             cors: object.read("cors", Cors::parse)?,
+            is_closed: false,
         };
         object.end()?;
         Ok(endpoint)
+    }
+
+    /// One that takes nothing.
+    pub fn closed() -> Self {
+        Self { is_closed: true, ..Self::default() }
     }
 
     /// Whether a request may come in, by its head alone.
@@ -99,6 +106,9 @@ impl Endpoint {
     /// With the reason.
     pub fn admit(&self, seen: &Seen<'_>) -> Result<(), Denied> {
         let client = seen.capture.client;
+        if self.is_closed {
+            return Err(Denied::Source);
+        }
         if !self.allowed_sources.is_empty()
             && !self.allowed_sources.iter().any(|range| range.contains(&client))
         {

@@ -214,7 +214,7 @@ fn several(name: &str, nodes: &[Node], seen: &Seen<'_>, verdict: impl Fn(&[Expla
 
 impl Leaf {
     fn holds(&self, seen: &Seen<'_>) -> bool {
-        self.look(seen, |found| self.operator.holds(found)) != self.inverted
+        !seen.is_out_of_time() && self.look(seen, |found| self.operator.holds(found)) != self.inverted
     }
 
     /// Looks at the values, or at the default where there are none.

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod endpoint;
 pub mod expression;
 pub mod invalid;
+mod json_path;
 pub mod object;
 mod operator;
 mod place;

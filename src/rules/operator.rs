@@ -19,7 +19,7 @@ const LIST_MAX: usize = 1_000;
 #[derive(Debug)]
 pub enum Operator {
     /// A search, as in the regex crate: it need not match the whole.
-    Matches(Regex),
+    Matches(Pattern),
     Equals(Operand),
     In(Vec<Operand>),
     Contains(Operand),
@@ -33,6 +33,21 @@ pub enum Operator {
     },
     Cidr(Vec<IpNet>),
 }
+
+/// A compiled pattern, and how much of a value it looks at.
+#[derive(Debug)]
+pub struct Pattern {
+    regex: Regex,
+    looks_at: usize,
+}
+
+/// A search takes time as the product of pattern and value at worst, and cannot be interrupted. At this product, in
+/// bytes times bytes, the worst patterns take some tenths of a second.
+const SEARCH_MAX: usize = 4 << 30;
+
+/// Sizes of compiled patterns that are told apart, in bytes. Most are in the first; Unicode's `\\w` alone is in the
+/// third.
+const COMPILED_BYTES: [usize; 4] = [4 << 10, 16 << 10, 64 << 10, 256 << 10];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
@@ -128,20 +143,26 @@ pub fn parse(leaf: &mut Object<'_>, pattern_bytes_max: usize) -> Result<Parsed, 
 }
 
 /// Compiles a pattern within a bound on its size, and says where it is wrong.
-pub fn pattern(text: &str, ignore_case: bool, bytes_max: usize) -> Result<Regex, Invalid> {
+pub fn pattern(text: &str, ignore_case: bool, bytes_max: usize) -> Result<Pattern, Invalid> {
     let mut parser = regex_syntax::ParserBuilder::new().utf8(false).case_insensitive(ignore_case).build();
     parser.parse(text).map_err(|error| Invalid::here(why_no_pattern(&error)))?;
-    RegexBuilder::new(text)
-        .case_insensitive(ignore_case)
-        .size_limit(bytes_max)
-        .dfa_size_limit(bytes_max.saturating_mul(4))
-        .build()
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => {
-                Invalid::here(format!("the pattern takes over {bytes_max} bytes (`rules.pattern_bytes_max`)"))
-            }
-            other => Invalid::here(other),
-        })
+    let sizes = COMPILED_BYTES.into_iter().filter(|size| *size < bytes_max).chain([bytes_max]);
+    for compiled_bytes in sizes {
+        let mut builder = RegexBuilder::new(text);
+        match builder.case_insensitive(ignore_case).size_limit(compiled_bytes).build() {
+            Ok(regex) => return Ok(Pattern { regex, looks_at: SEARCH_MAX / compiled_bytes.max(1) }),
+            Err(regex::Error::CompiledTooBig(_)) => {}
+            Err(other) => return Err(Invalid::here(other)),
+        }
+    }
+    Err(Invalid::here(format!("the pattern takes over {bytes_max} bytes (`rules.pattern_bytes_max`)")))
+}
+
+impl Pattern {
+    /// Whether it is found in the beginning of a value, as much of it as its size allows to look at.
+    pub fn is_found(&self, bytes: &[u8]) -> bool {
+        self.regex.is_match(&bytes[..bytes.len().min(self.looks_at)])
+    }
 }
 
 fn why_no_pattern(error: &regex_syntax::Error) -> String {
@@ -166,9 +187,9 @@ fn network(value: &Value) -> Result<IpNet, Invalid> {
 impl Operator {
     pub fn holds(&self, found: Found<'_>) -> bool {
         match self {
-            Self::Matches(pattern) => with_bytes(found, |bytes| pattern.is_match(bytes)),
+            Self::Matches(pattern) => with_bytes(found, |bytes| pattern.is_found(bytes)),
             Self::Equals(operand) => operand.equals(found),
-            Self::In(operands) => operands.iter().any(|operand| operand.equals(found)),
+            Self::In(operands) => is_in(operands, found),
             Self::Contains(part) => part.with_folded(found, |bytes| {
                 part.bytes.is_empty() || memchr::memmem::find(bytes, &part.bytes).is_some()
             }),
@@ -216,6 +237,25 @@ impl Comparison {
     }
 }
 
+/// Whether a value equals one of many; it is put into small letters once.
+fn is_in(operands: &[Operand], found: Found<'_>) -> bool {
+    let folds = operands.first().is_some_and(|operand| operand.ignore_case);
+    match found {
+        Found::Text(_) | Found::Bytes(_) if folds => with_bytes(found, |bytes| {
+            let folded = folded(bytes);
+            operands.iter().any(|operand| operand.equals_folded(found, &folded))
+        }),
+        _ => operands.iter().any(|operand| operand.equals(found)),
+    }
+}
+
+fn folded(bytes: &[u8]) -> Vec<u8> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_lowercase().into_bytes(),
+        Err(_) => bytes.to_ascii_lowercase(),
+    }
+}
+
 fn json_holds(found: &Value, wanted: &Value, subset: bool) -> bool {
     if subset { is_subset(wanted, found) } else { found == wanted }
 }
@@ -258,6 +298,14 @@ impl Operand {
         }
     }
 
+    /// The same for a text that is in small letters already.
+    fn equals_folded(&self, found: Found<'_>, folded: &[u8]) -> bool {
+        match (&self.value, number_of(found)) {
+            (Value::Number(own), Some(number)) => own.as_f64() == Some(number),
+            _ => folded == self.bytes,
+        }
+    }
+
     fn compare(&self, found: Found<'_>) -> Option<Ordering> {
         match &self.value {
             Value::Number(own) => number_of(found)?.partial_cmp(&own.as_f64()?),
@@ -276,10 +324,7 @@ impl Operand {
         if !self.ignore_case {
             return with_bytes(found, judge);
         }
-        with_bytes(found, |bytes| match std::str::from_utf8(bytes) {
-            Ok(text) => judge(text.to_lowercase().as_bytes()),
-            Err(_) => judge(&bytes.to_ascii_lowercase()),
-        })
+        with_bytes(found, |bytes| judge(&folded(bytes)))
     }
 }
 

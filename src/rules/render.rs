@@ -1,5 +1,7 @@
 //! What a reply says to one request: its templates, rendered.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -8,6 +10,9 @@ use super::reply::{Reply, ReplyBody};
 use super::seen::Seen;
 use super::template::{RenderError, RenderLimits, Template};
 use crate::model::time::rfc3339;
+
+/// The longest value of a header that a template writes.
+const HEADER_BYTES_MAX: usize = 8_192;
 
 /// What templates are told beside the request.
 #[derive(Debug, Clone, Copy)]
@@ -49,9 +54,14 @@ pub fn render(
     let context = if reply.is_static() { Value::Null } else { context(seen, told) };
     let variant = reply.variant(&Accept::parse(seen.header("accept")));
     let failed = |part: &str, error| RenderFailure { part: part.to_owned(), error };
+    let began = Instant::now();
     let mut headers = Vec::with_capacity(reply.headers.len());
     for (name, value) in &reply.headers {
-        let value = value.render(&context, limits).map_err(|error| failed(name, error))?;
+        // All templates of a reply have one time together.
+        let left = limits.time_max.saturating_sub(began.elapsed());
+        let bytes_max = limits.output_bytes_max.min(HEADER_BYTES_MAX);
+        let limits = RenderLimits { output_bytes_max: bytes_max, time_max: left, ..limits.clone() };
+        let value = value.render(&context, &limits).map_err(|error| failed(name, error))?;
         if value.iter().any(|b| (*b < b' ' && *b != b'\t') || *b == 0x7f) {
             let error = RenderError::Failed("a header's value has no control characters".to_owned());
             return Err(failed(name, error));
@@ -61,7 +71,9 @@ pub fn render(
     let body = match &variant.body {
         ReplyBody::Bytes(bytes) => bytes.clone(),
         ReplyBody::Template(template) => {
-            template.render(&context, limits).map_err(|error| failed("the body", error))?.into()
+            let left = limits.time_max.saturating_sub(began.elapsed());
+            let limits = RenderLimits { time_max: left, ..limits.clone() };
+            template.render(&context, &limits).map_err(|error| failed("the body", error))?.into()
         }
     };
     Ok(Rendered { status: reply.status, content_type: variant.content_type.clone(), headers, body })

@@ -141,6 +141,10 @@ impl Reply {
             message: object.read("message", |value| MessageReply::parse(value, options))?,
         };
         object.end()?;
+        if is_bodiless(reply.status) && reply.variants.iter().any(|variant| !variant.is_empty()) {
+            let why = format!("a {} has no body (RFC 9110, section 15)", reply.status);
+            return Err(Invalid::member("body", why));
+        }
         Ok(reply)
     }
 
@@ -164,7 +168,16 @@ impl Reply {
     }
 }
 
+/// Statuses whose answers end with their head: a body would be read as the next answer.
+pub fn is_bodiless(status: u16) -> bool {
+    matches!(status, 204 | 205 | 304)
+}
+
 impl Variant {
+    fn is_empty(&self) -> bool {
+        matches!(&self.body, ReplyBody::Bytes(bytes) if bytes.is_empty())
+    }
+
     fn parse(value: &Value, options: &RuleOptions) -> Result<Self, Invalid> {
         let mut object = Object::of(value)?;
         if !object.has("content_type") {

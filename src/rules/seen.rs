@@ -1,17 +1,23 @@
 //! A request as rules and templates see it: every part of it is read at most once, when it is asked for.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
+use super::json_path::measure;
 use crate::model::{BodyContent, Capture, CaptureKind};
 
 /// Fields of a form, parameters of a query, cookies: more than so many are not looked at.
 pub const PAIRS_MAX: usize = 1_000;
+
+/// How long all rules together may take with one request. One look takes some tenths of a second at most
+/// ([`super::operator`]); a request whose rules need longer is answered by none.
+const MATCH_TIME_MAX: Duration = Duration::from_millis(500);
 
 type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
@@ -25,7 +31,10 @@ pub struct Seen<'a> {
     headers: OnceCell<Vec<(&'a str, &'a [u8])>>,
     cookies: OnceCell<Vec<Pair<'a>>>,
     json: OnceCell<Option<Value>>,
+    json_size: OnceCell<(u64, u64)>,
     form: OnceCell<Vec<Field<'a>>>,
+    began: OnceCell<Instant>,
+    gave_up: Cell<bool>,
 }
 
 /// A field of a form: the value of one that was uploaded as a file need not be text.
@@ -42,7 +51,10 @@ impl<'a> Seen<'a> {
             headers: OnceCell::new(),
             cookies: OnceCell::new(),
             json: OnceCell::new(),
+            json_size: OnceCell::new(),
             form: OnceCell::new(),
+            began: OnceCell::new(),
+            gave_up: Cell::new(false),
         }
     }
 
@@ -141,6 +153,25 @@ impl<'a> Seen<'a> {
     /// The body as JSON (RFC 8259), where it is, whatever its type says.
     pub fn json(&self) -> Option<&Value> {
         self.json.get_or_init(|| serde_json::from_slice(self.body).ok()).as_ref()
+    }
+
+    /// How many values the body's JSON has, and how deep they are nested.
+    pub fn json_size(&self) -> (u64, u64) {
+        *self.json_size.get_or_init(|| self.json().map_or((0, 0), measure))
+    }
+
+    /// Whether matching has taken as long as it may; asked for before each look.
+    pub fn is_out_of_time(&self) -> bool {
+        let began = *self.began.get_or_init(Instant::now);
+        if began.elapsed() > MATCH_TIME_MAX {
+            self.gave_up.set(true);
+        }
+        self.gave_up.get()
+    }
+
+    /// Whether [`Self::is_out_of_time`] was so: no verdict of this request is worth anything.
+    pub fn gave_up(&self) -> bool {
+        self.gave_up.get()
     }
 
     /// The fields of a form, urlencoded or multipart (RFC 7578), in their order.

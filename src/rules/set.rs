@@ -93,7 +93,12 @@ impl RuleSet {
     pub fn candidates(&self, seen: &Seen<'_>) -> Vec<Arc<Rule>> {
         let mut found = Vec::new();
         for rule in self.of_endpoint(seen.capture.endpoint.as_str()) {
-            if rule.matches(seen) {
+            let matches = rule.matches(seen);
+            if seen.gave_up() {
+                tracing::warn!(rule = &*rule.name, "matching takes too long; no rule answers");
+                return Vec::new();
+            }
+            if matches {
                 found.push(rule.clone());
                 if rule.scenario.as_ref().is_none_or(|scenario| scenario.requires.is_none()) {
                     break;

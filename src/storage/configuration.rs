@@ -42,6 +42,8 @@ macro_rules! item {
 pub struct Changed {
     /// The version that is read, where [`Self::complete`].
     pub config_seq: i64,
+    /// The journal that it is of.
+    pub epoch: i64,
     pub items: Vec<Item>,
     /// False where the next page begins behind the last item.
     pub complete: bool,
@@ -53,7 +55,7 @@ pub struct Changed {
 /// version, so that they are what that version holds.
 pub async fn changed_after(database: &dyn Database, place: i64) -> Result<Changed, DatabaseError> {
     const SQL: Sql = Sql::same(concat!(
-        "SELECT h.config_seq, m.seq, ",
+        "SELECT h.config_seq, m.seq, h.epoch, ",
         item!(),
         " FROM journal_head h JOIN marks m ON m.name = 'configuration_forgotten' \
          LEFT JOIN configuration c ON c.changed_seq > $1 WHERE h.id = 1 ORDER BY c.changed_seq LIMIT $2"
@@ -62,9 +64,9 @@ pub async fn changed_after(database: &dyn Database, place: i64) -> Result<Change
     let first = rows.first().ok_or_else(|| DatabaseError::Schema("the journal has no head".into()))?;
     let (config_seq, forgotten_seq) = (first.int(0)?, first.int(1)?);
     let complete = i64::try_from(rows.len()).is_ok_and(|count| count < PAGE);
-    let there = rows.iter().filter(|row| row.0.get(2) != Some(&Value::Null));
-    let items = there.map(|row| item(row, 2)).collect::<Result<_, _>>()?;
-    Ok(Changed { config_seq, items, complete, forgotten_seq })
+    let there = rows.iter().filter(|row| row.0.get(3) != Some(&Value::Null));
+    let items = there.map(|row| item(row, 3)).collect::<Result<_, _>>()?;
+    Ok(Changed { config_seq, epoch: first.int(2)?, items, complete, forgotten_seq })
 }
 
 /// One item, also where it was removed lately.

@@ -11,14 +11,22 @@ use crate::database::columns::detail_text;
 use crate::database::{Database, DatabaseError, Dialect, Sql, Value};
 use crate::model::{Change, ConfigurationChange, ConfigurationKind, Entry, EntryKind};
 
-/// States that were changed behind a place, and the place of the last change. One statement, so that they
-/// fit together.
-pub async fn changed_after(
-    database: &dyn Database,
-    place: i64,
-) -> Result<(i64, Vec<(String, String)>), DatabaseError> {
+/// What has changed, as one statement found it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The place of the last change.
+    pub state_seq: i64,
+    pub config_seq: i64,
+    /// The journal that it is of.
+    pub epoch: i64,
+    /// By name.
+    pub states: Vec<(String, String)>,
+}
+
+/// States that were changed behind a place.
+pub async fn changed_after(database: &dyn Database, place: i64) -> Result<Changed, DatabaseError> {
     const SQL: Sql = Sql::same(
-        "SELECT h.state_seq, s.name, s.value FROM journal_head h LEFT JOIN states s ON s.changed_seq > $1 \
+        "SELECT h.state_seq, s.name, s.value, h.config_seq, h.epoch FROM journal_head h LEFT JOIN states s ON s.changed_seq > $1 \
          WHERE h.id = 1",
     );
     let rows = database.query(&SQL, &[Value::Int(place)]).await?;
@@ -29,7 +37,7 @@ pub async fn changed_after(
             states.push((name.to_owned(), value.to_owned()));
         }
     }
-    Ok((first.int(0)?, states))
+    Ok(Changed { state_seq: first.int(0)?, config_seq: first.int(3)?, epoch: first.int(4)?, states })
 }
 
 /// One state, where it was ever set.

@@ -163,7 +163,8 @@ impl CaptureSocket {
             let reply = if settings.echo { ReplyChoice::of(ReplySource::WebSocket, 0) } else { nothing() };
             let detail =
                 WebSocketDetail { connection: self.connection, close_code: None, close_reason: None };
-            let accepted = match self.record(kind, detail, &payload, reply, Ask::Rules).await {
+            let accepted = match self.record(kind, detail, &payload, reply, Ask::Rules { too_large: 0 }).await
+            {
                 Ok(accepted) => accepted,
                 Err(refusal) => {
                     state.metrics.count(refusal.outcome());
@@ -208,6 +209,7 @@ impl CaptureSocket {
         let announced = Some(payload.len() as u64);
         let mut reception = Reception::begin(state.intake.clone(), head, announced).await?;
         let ending = reception.push(payload).await?.unwrap_or(Ending::Complete);
+        let ask = if ending == Ending::Complete { ask } else { Ask::Nobody };
         reception.finish(ending, reply, ask).await
     }
 

@@ -12,6 +12,8 @@ use super::{Escape, Place, TemplateError};
 
 /// A tag more takes the parser longer the further down it stands: it counts the lines before each.
 const TAGS_MAX: usize = 4096;
+/// Tags times bytes: what takes the parser some twentieth of a second.
+const WORK_MAX: usize = 16 << 20;
 /// What the parser takes of the stack for a nested tag, or for a bracket in one. Measured, unoptimised, were
 /// 1 KiB and 2 KiB.
 const STACK_A_LEVEL: usize = 8 * 1024;
@@ -23,6 +25,13 @@ pub fn parse(source: &str, escape: Escape) -> Result<Vec<Node>, TemplateError> {
     let tags = source.matches("{{").count();
     if tags > TAGS_MAX {
         return Err(unplaced(format!("the template has more than {TAGS_MAX} tags")));
+    }
+    if tags * source.len() > WORK_MAX {
+        return Err(unplaced(format!(
+            "a template of {} bytes has at most {} tags",
+            source.len(),
+            WORK_MAX / source.len()
+        )));
     }
     let stack = stack_bytes(source, tags);
     if stack > STACK_MAX {
@@ -87,8 +96,8 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused_and_not_run_into() {
-        let blocks = "{{#if a}}".repeat(2000) + &"{{/if}}".repeat(2000);
-        let elses = format!("{{{{#if a}}}}{}{{{{/if}}}}", "{{else if a}}".repeat(3000));
+        let blocks = "{{#if a}}".repeat(400) + &"{{/if}}".repeat(400);
+        let elses = format!("{{{{#if a}}}}{}{{{{/if}}}}", "{{else if a}}".repeat(500));
         let calls = format!("{{{{not {}a{}}}}}", "(not ".repeat(9000), ")".repeat(9000));
         let lists = format!("{{{{json {}{}}}}}", "[".repeat(20_000), "]".repeat(20_000));
         for source in [blocks, elses, calls] {
@@ -96,7 +105,7 @@ mod tests {
         }
         assert!(message(&lists).contains("is no value"), "{}", &message(&lists)[..100]);
         for open in ["{{#if a}}", "{{#if (not ", "{{json [", "{{json {\"a\":", "{{#each a}}{{else if b}}"] {
-            message(&open.repeat(4000));
+            message(&open.repeat(700));
         }
         assert!(message(&"{{a}}".repeat(TAGS_MAX + 1)).contains("tags"));
         assert!(message(&format!("{{{{a}}}}{}", "[".repeat(100_000))).contains("brackets"));

@@ -238,7 +238,7 @@ impl<'a> Node<'a> {
             (Kind::HeaderKeyValue | Kind::QueryParamKeyValue, None) => constant(false),
             // Names are in small letters there, so this one is never found.
             (Kind::HeaderKeyValue, Some(key)) if key.contains(|c: char| c.is_ascii_uppercase()) => {
-                constant(compiled.is_match(b""))
+                constant(compiled.is_found(b""))
             }
             (Kind::HeaderKeyValue, Some(key)) => {
                 json!({"at": "header", "name": key, "pick": "first", "default": "", "matches": pattern})

@@ -216,6 +216,13 @@ async fn a_change_through_one_node_is_in_force_on_the_other() -> TestResult {
         let old = send(&other, "POST", "/r/a", "k: secret-0\r\n", "").await?;
         assert_eq!(old.status, if round == 0 { 200 } else { 401 });
         assert_eq!(send(&other, "POST", "/r/a", &headers, &(fits + "x")).await?.status, 413, "{round}");
+        // Lowered, it holds for the next body too.
+        let lower = json!({"access": {"header": {"name": "k", "secret": secret}}, "body_bytes_max": 5});
+        put(&one, "a", lower).await?;
+        let cut = send(&other, "POST", "/r/a", &headers, "0123456789").await?;
+        check_problem(&cut, 413, "body-too-large")?;
+        let body = &kept(&other, &cut).await?["body"];
+        assert_eq!((&body["content"], &body["truncated"]), (&json!("01234"), &json!(true)));
     }
     Ok(())
 }

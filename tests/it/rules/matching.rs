@@ -1,6 +1,6 @@
 //! Which rule answers, and how rules are managed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
             rules_are_listed_by_page,
             bodies_are_matched_beyond_what_stands_in_the_journal,
             a_rule_that_came_with_the_second_half_of_a_body_sees_the_first,
+            hostile_rules_do_not_hold_a_node_up,
             changes_of_rules_are_on_the_stream;
     }
 }
@@ -128,8 +129,8 @@ async fn what_is_wrong_with_a_rule_is_said_with_its_place() -> TestResult {
             "/match/all/1/matches: the pattern takes over",
         ),
         (leaf(json!({"at": "json", "path": "$.a[", "exists": true})), "/match/all/1/path: "),
-        (leaf(json!({"at": "json", "path": "$..a..b", "exists": true})), "/match/all/1/path: "),
-        (leaf(json!({"at": "json", "path": "$[?$.a]", "exists": true})), "/match/all/1/path: "),
+        (leaf(json!({"at": "json", "path": "$[?match(@.a, 'b')]", "exists": true})), "/match/all/1/path: "),
+        (leaf(json!({"at": "json", "path": "$[?@[?@[?@[?@[?@]]]]]", "exists": true})), "/match/all/1/path: "),
         (leaf(json!({"at": "client", "cidr": "10.0.0.0/40"})), "/match/all/1/cidr: "),
         (json!({"match": deep, "reply": {}}), "levels"),
     ];
@@ -250,6 +251,32 @@ async fn a_rule_that_came_with_the_second_half_of_a_body_sees_the_first() -> Tes
     connection.send(second.as_bytes()).await?;
     assert_eq!(connection.response().await?.text(), "seen");
     Ok(())
+}
+
+async fn hostile_rules_do_not_hold_a_node_up() -> TestResult {
+    let node = Node::builder().setting("server.workers", 1).start().await?;
+    let started = Instant::now();
+    // Paths that take long to read, or name every value very many times.
+    let nested = format!("$[?{}@{}", "@[?".repeat(60), "]".repeat(60));
+    let refused = json!({"match": {"at": "json", "path": nested, "exists": true}, "reply": {}});
+    check_problem(&api(&node, "PUT", "/api/rules/a", &refused).await?, 400, "invalid-rule")?;
+    let twice = format!("${}", "[0,0]".repeat(30));
+    save(&node, "twice", json!({"match": {"at": "json", "path": twice, "equals": 1}, "reply": text("no")}))
+        .await?;
+    let deep = "[".repeat(60) + &"]".repeat(60);
+    assert!(send(&node, "POST", "/r/a", "", &deep).await?.text().contains("\"endpoint\""));
+    // Patterns whose search takes as long as can be, many of them.
+    for i in 0..20 {
+        let slow = json!({"at": "body", "matches": format!("(?-u)[ab]?[^\\n]{{3000}}x{i}")});
+        save(&node, &format!("slow-{i}"), json!({"match": slow, "reply": text("no")})).await?;
+    }
+    let answer = send(&node, "POST", "/r/a", "", &"a".repeat(1 << 20)).await?;
+    assert_eq!(answer.status, 200);
+    // A template that takes long to read.
+    let tags = json!({"reply": {"body": "{{a}}           ".repeat(4_000)}});
+    check_problem(&api(&node, "PUT", "/api/rules/a", &tags).await?, 400, "invalid-rule")?;
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    node.check_unharmed().await
 }
 
 async fn changes_of_rules_are_on_the_stream() -> TestResult {

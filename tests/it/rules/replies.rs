@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
             values_are_escaped_as_the_type_asks,
             the_preferred_type_is_chosen,
             bodies_that_are_no_templates_are_sent_as_they_are,
+            what_has_no_body_is_sent_none,
             a_failing_template_is_a_500_and_marks_the_capture,
             a_hostile_template_ends_soon,
             a_delay_holds_nobody_else_up,
@@ -135,6 +136,26 @@ async fn bodies_that_are_no_templates_are_sent_as_they_are() -> TestResult {
     assert_eq!((values, bytes.header("set-cookie")), (vec![&b"1"[..], &b"2"[..]], Some("a=b")));
     let nothing = answer_of(&node, json!({"status": 204}), "", "").await?;
     assert_eq!((nothing.status, nothing.text().as_str(), nothing.header("content-type")), (204, "", None));
+    Ok(())
+}
+
+async fn what_has_no_body_is_sent_none() -> TestResult {
+    let node = Node::builder().start().await?;
+    for status in [204, 205, 304] {
+        let refused = json!({"reply": {"status": status, "body": "{{{request.body}}}"}});
+        let answer = super::api(&node, "PUT", "/api/rules/a", &refused).await?;
+        check_problem(&answer, 400, "invalid-rule")?;
+        let nothing =
+            answer_of(&node, json!({"status": status, "content_type": "text/html"}), "", "x").await?;
+        assert_eq!((nothing.status, nothing.body.len()), (status, 0));
+    }
+    // What a rule answers runs in no origin of ours, unless the rule says otherwise.
+    let page = json!({"content_type": "text/html", "body": "{{{request.body}}}"});
+    let page = answer_of(&node, page, "", "<script>1</script>").await?;
+    assert!(page.header("content-security-policy").is_some_and(|policy| policy.starts_with("sandbox")));
+    let own = json!({"headers": {"Content-Security-Policy": "default-src 'self'"}, "body": "x"});
+    let own = answer_of(&node, own, "", "").await?;
+    assert_eq!(own.header("content-security-policy"), Some("default-src 'self'"));
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! Sequences and scenarios: shared by all nodes, and exact whoever asks at the same time.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use libtest_mimic::Trial;
@@ -21,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
             states_outlive_the_node;
         Needs::POSTGRES | Needs::REDIS => a_sequence_hammered_through_three_nodes_is_exact;
         Needs::POSTGRES =>
+            who_hammers_a_sequence_holds_nobody_else_up,
             a_sequence_is_exact_without_a_broker,
             a_scenario_moves_once_whoever_comes_first;
     }
@@ -169,6 +172,47 @@ async fn hammer(nodes: &[Node]) -> TestResult {
     }
     assert_eq!(nodes[2].json("/api/rules/a/hits").await?["hits"], SENDERS * EACH);
     Ok(())
+}
+
+async fn who_hammers_a_sequence_holds_nobody_else_up() -> TestResult {
+    let database = shared_postgres().await?;
+    let nodes = three(Node::builder().database(database.url())).await?;
+    save(&nodes[0], "a", {
+        let mut r = flaky("start_again");
+        r["scope"] = json!("a");
+        r
+    })
+    .await?;
+    let done = AtomicBool::new(false);
+    let hammering = (0..12).map(|i| {
+        let (node, done) = (&nodes[i % 2], &done);
+        async move {
+            while !done.load(Ordering::Relaxed) {
+                let answer = send(node, "POST", "/r/a", "", "").await?;
+                assert!([200, 503].contains(&answer.status));
+            }
+            TestResult::Ok(())
+        }
+    });
+    let others = async {
+        for _ in 0..60 {
+            let asked = Instant::now();
+            // The third node takes both sorts, in the same batches.
+            let (plain, counted) = tokio::join!(
+                send(&nodes[2], "POST", "/r/b", "", ""),
+                send(&nodes[2], "POST", "/r/a", "", "")
+            );
+            assert_eq!(plain?.status, 200);
+            let counted = counted?;
+            assert!(!counted.text().contains("/problems/"), "{}", counted.text());
+            assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+        }
+        done.store(true, Ordering::Relaxed);
+        TestResult::Ok(())
+    };
+    let (hammered, others) = tokio::join!(try_join_all(hammering), others);
+    hammered?;
+    others
 }
 
 async fn a_sequence_hammered_through_three_nodes_is_exact() -> TestResult {

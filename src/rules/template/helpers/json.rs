@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::json_path::Query;
+use super::json_path::find;
 use super::{Given, Helper, Prepared, Run};
+use crate::rules::json_path::Query;
 use crate::rules::template::value::{self, Datum};
 
 pub const TABLE: &[Helper] = &[
@@ -45,7 +46,7 @@ fn json_path<'s>(given: &mut Given<'_, 's>) -> Run<'s> {
         None => given.unfit("the text is no JSON"),
         Some(Datum::Missing) => Ok(Datum::Missing),
         Some(Datum::Kept(value)) => {
-            let found = query.find(value, given.budget)?;
+            let found = find(query, value, given.budget)?;
             match found.as_slice() {
                 [] => Ok(Datum::Missing),
                 [only] => Ok(Datum::Kept(only)),
@@ -53,7 +54,7 @@ fn json_path<'s>(given: &mut Given<'_, 's>) -> Run<'s> {
             }
         }
         Some(Datum::Made(value)) => {
-            let found = query.find(&value, given.budget)?;
+            let found = find(query, &value, given.budget)?;
             match found.as_slice() {
                 [] => Ok(Datum::Missing),
                 [only] => Ok(Datum::Made((*only).clone())),

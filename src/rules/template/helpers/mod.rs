@@ -21,6 +21,7 @@ use serde_json::Value;
 use super::RenderError;
 use super::budget::Budget;
 use super::value::{self, Datum, Number};
+use crate::rules::json_path::Query;
 
 /// Every helper with what it does, in one line. The blocks are among them.
 pub const HELPERS: &[(&str, &str)] = &[
@@ -93,7 +94,7 @@ pub type Run<'s> = Result<Datum<'s>, RenderError>;
 #[derive(Debug)]
 pub enum Prepared {
     Pattern(text::Pattern),
-    JsonPath(json_path::Query),
+    JsonPath(Query),
 }
 
 /// What a helper is given in one call.
@@ -116,7 +117,7 @@ pub fn find(name: &str) -> Option<&'static Helper> {
 pub fn prepare(name: &str, literal: &str) -> Result<Option<Prepared>, String> {
     match name {
         "regex" => text::Pattern::compile(literal).map(Prepared::Pattern).map(Some),
-        "jsonPath" => json_path::Query::parse(literal).map(Prepared::JsonPath).map(Some),
+        "jsonPath" => Query::parse(literal).map(Prepared::JsonPath).map(Some),
         _ => Ok(None),
     }
 }

@@ -142,8 +142,8 @@ fn claim(state_seq: i64, writes: &[(&str, &str)]) -> StateClaim {
 }
 
 async fn read(database: &dyn Database, place: i64) -> TestResult<(i64, BTreeMap<String, String>)> {
-    let (state_seq, states) = states::changed_after(database, place).await?;
-    Ok((state_seq, states.into_iter().collect()))
+    let changed = states::changed_after(database, place).await?;
+    Ok((changed.state_seq, changed.states.into_iter().collect()))
 }
 
 pub async fn states_are_claimed_with_the_commit(site: &Site) -> TestResult {
