@@ -135,12 +135,10 @@ impl Access {
         Ok(())
     }
 
-    /// Whether nobody is asked for a token: by the settings, or because there is none.
+    /// Whether nobody is asked for a token: by the settings, or because there was never one. Once there was, the
+    /// last one's end opens nothing.
     pub fn is_open(&self) -> bool {
-        let now_us = self.now_us();
-        !self.options.asks
-            || (self.options.tokens.is_empty()
-                && self.known().by_id.values().all(|identity| identity.is_over(now_us)))
+        !self.options.asks || (self.options.tokens.is_empty() && self.known().version == 0)
     }
 
     /// Who has this token.

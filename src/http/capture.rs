@@ -23,7 +23,7 @@ use crate::config::CorsRules;
 use crate::intake::{Accepted, Ask, Ending, Reception};
 use crate::metrics::Outcome;
 use crate::model::header_block::HeaderBlockBuilder;
-use crate::model::limits::ANSWER_BODY_BYTES_MAX;
+use crate::model::limits::{ANSWER_BODY_BYTES_MAX, ANSWER_HEADERS_BYTES_MAX};
 use crate::model::{self, Body, Capture, CaptureKind, EndpointCode, HeaderBlock, ReplyChoice, ReplySource};
 
 pub use crate::model::time::id_at;
@@ -146,7 +146,7 @@ pub fn record_answer(
     state.intake.answers.record(model::Answer {
         seq,
         status: response.status().as_u16(),
-        headers: header_block(response.headers()),
+        headers: header_block_upto(response.headers(), ANSWER_HEADERS_BYTES_MAX),
         body: body.slice(..body.len().min(ANSWER_BODY_BYTES_MAX)),
         body_bytes: body.len() as u64,
         failure,
@@ -201,9 +201,19 @@ fn method(method: &Method) -> Cow<'static, str> {
 }
 
 fn header_block(headers: &HeaderMap) -> HeaderBlock {
+    header_block_upto(headers, usize::MAX)
+}
+
+/// The fields that fit into so many bytes.
+fn header_block_upto(headers: &HeaderMap, bytes_max: usize) -> HeaderBlock {
     let mut block = HeaderBlockBuilder::with_capacity(headers.len() * 48);
+    let mut left = bytes_max;
     for (name, value) in headers {
-        block.push(name.as_str().as_bytes(), value.as_bytes());
+        let bytes = name.as_str().len() + value.len() + 4;
+        if bytes <= left {
+            left -= bytes;
+            block.push(name.as_str().as_bytes(), value.as_bytes());
+        }
     }
     block.finish()
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
+use super::budget::{Budget, Reserved};
 use crate::database::Database;
 use crate::metrics::Metrics;
 use crate::model::Answer;
@@ -21,10 +23,14 @@ const BATCH: usize = 1_024;
 /// How long answers gather, so that a quiet node does not commit for each.
 const GATHER: Duration = Duration::from_millis(200);
 
+/// Bytes of answers that wait; more are dropped and counted.
+const QUEUE_BYTES: usize = 64 << 20;
+
 /// The entrance to the log.
 #[derive(Debug, Clone)]
 pub struct AnswerLog {
-    queue: mpsc::Sender<Answer>,
+    queue: mpsc::Sender<(Answer, Reserved)>,
+    room: Arc<Budget>,
     metrics: Arc<Metrics>,
 }
 
@@ -33,12 +39,14 @@ impl AnswerLog {
     pub fn start(database: Arc<dyn Database>, metrics: Arc<Metrics>, shutdown: &Shutdown) -> Self {
         let (queue, answers) = mpsc::channel(QUEUE);
         shutdown.spawn(write(database, metrics.clone(), answers, shutdown.clone()));
-        Self { queue, metrics }
+        Self { queue, room: Budget::new(QUEUE_BYTES, Gauge::default()), metrics }
     }
 
     /// Keeps an answer, if there is room; otherwise it shows as "not recorded".
     pub fn record(&self, answer: Answer) {
-        if self.queue.try_send(answer).is_err() {
+        let reserved = self.room.reserve(answer.weight());
+        let queued = reserved.is_some_and(|room| self.queue.try_send((answer, room)).is_ok());
+        if !queued {
             self.metrics.answers_lost.inc();
         }
     }
@@ -47,7 +55,7 @@ impl AnswerLog {
 async fn write(
     database: Arc<dyn Database>,
     metrics: Arc<Metrics>,
-    mut answers: mpsc::Receiver<Answer>,
+    mut answers: mpsc::Receiver<(Answer, Reserved)>,
     shutdown: Shutdown,
 ) {
     let mut batch = Vec::with_capacity(BATCH);
@@ -75,7 +83,11 @@ async fn write(
             }
         }
         let span = tracing::debug_span!("answers", answers = batch.len());
-        if let Err(error) = storage::answers::record(database.as_ref(), &batch).instrument(span).await {
+        if let Err(error) =
+            storage::answers::record(database.as_ref(), batch.iter().map(|(answer, _)| answer))
+                .instrument(span)
+                .await
+        {
             metrics.answers_lost.inc_by(batch.len() as u64);
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

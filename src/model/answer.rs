@@ -21,3 +21,10 @@ pub struct Answer {
     /// From the request's head to the answer handed to the connection, in microseconds.
     pub took_us: i64,
 }
+
+impl Answer {
+    /// What the answer takes in a queue, in bytes.
+    pub fn weight(&self) -> usize {
+        256 + self.headers.as_bytes().len() + self.body.len()
+    }
+}

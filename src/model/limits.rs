@@ -24,5 +24,8 @@ pub const TOKENS_MAX: u32 = 10_000;
 /// What is kept of an answer's body, in bytes.
 pub const ANSWER_BODY_BYTES_MAX: usize = 8 * 1024;
 
+/// What is kept of an answer's headers, in bytes.
+pub const ANSWER_HEADERS_BYTES_MAX: usize = 16 * 1024;
+
 /// First path segments that the capture prefix may not take.
 pub const RESERVED_PREFIXES: [&str; 6] = ["api", "healthz", "readyz", "metrics", "ui", "docs"];

@@ -141,6 +141,20 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// The document for those who may read it alone.
+    #[must_use]
+    pub fn without_digests(mut document: Value) -> Value {
+        for scheme in ["header", "query", "basic"] {
+            let given = document.pointer_mut(&format!("/access/{scheme}")).and_then(Value::as_object_mut);
+            if let Some(given) = given {
+                given.insert("sha256".to_owned(), "***".into());
+            }
+        }
+        document
+    }
+}
+
 fn labels(value: &Value) -> Result<(), Invalid> {
     let members = value.as_object().ok_or_else(|| Invalid::here("an object of texts is expected"))?;
     if members.len() > LABELS_MAX {

@@ -17,8 +17,11 @@ const ANSWERS: Table = Table {
 };
 
 /// Keeps answers, one commit for all.
-pub async fn record(database: &dyn Database, answers: &[Answer]) -> Result<(), DatabaseError> {
-    database.insert(&ANSWERS, answers.iter().map(values).collect()).await
+pub async fn record<'a>(
+    database: &dyn Database,
+    answers: impl IntoIterator<Item = &'a Answer>,
+) -> Result<(), DatabaseError> {
+    database.insert(&ANSWERS, answers.into_iter().map(values).collect()).await
 }
 
 fn values(answer: &Answer) -> Vec<Value> {

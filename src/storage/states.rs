@@ -65,6 +65,24 @@ pub async fn find_all(
     rows.iter().map(|row| Ok((row.text(0)?.to_owned(), row.text(1)?.to_owned()))).collect()
 }
 
+/// How many there are.
+pub async fn count(database: &dyn Database) -> Result<u64, DatabaseError> {
+    const SQL: Sql = Sql::same("SELECT count(*) FROM states");
+    let count = database.query(&SQL, &[]).await?.first().map_or(Ok(0), |row| row.int(0))?;
+    Ok(u64::try_from(count).unwrap_or_default())
+}
+
+/// Removes the counts of rules that are gone. Nodes that remember one do not mind: a rule of that name that comes
+/// begins anew.
+pub async fn sweep(database: &dyn Database) -> Result<(), DatabaseError> {
+    const SQL: Sql = Sql::same(
+        "DELETE FROM states WHERE name > 'sequence/' AND name < 'sequence0' AND NOT EXISTS \
+           (SELECT 1 FROM configuration c WHERE c.kind = 'rule' AND c.document IS NOT NULL \
+              AND c.name = substr(states.name, 10))",
+    );
+    database.execute(&SQL, &[]).await.map(drop)
+}
+
 /// States with names between two, by name.
 pub async fn list(
     database: &dyn Database,

@@ -230,6 +230,7 @@ impl Upkeep {
         let swept = storage::bodies::sweep(self.database.as_ref(), until_us).await?;
         self.metrics.orphans_swept.inc_by(swept);
         storage::answers::sweep(self.database.as_ref()).await?;
+        storage::states::sweep(self.database.as_ref()).await?;
         storage::configuration::forget(self.database.as_ref(), until_us).await
     }
 }

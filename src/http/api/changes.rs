@@ -65,7 +65,8 @@ impl Precondition {
     }
 }
 
-/// Makes an item have a document, or be gone.
+/// Makes an item have a document, or be gone. `may` says whether what is there may be changed; it is asked about the
+/// very state that is.
 pub async fn change(
     state: &State,
     kind: ConfigurationKind,
@@ -73,11 +74,13 @@ pub async fn change(
     document: Option<&str>,
     precondition: &Precondition,
     by: Option<&str>,
+    may: impl Fn(&Item) -> Result<(), Problem>,
 ) -> Result<Done, Problem> {
     let database = state.database.as_ref();
     for _ in 0..TRIES {
         let found = storage::configuration::find(database, kind, name).await?;
         let there = found.as_ref().filter(|item| item.document.is_some());
+        there.map_or(Ok(()), &may)?;
         precondition.check(there)?;
         match (there, document) {
             (None, None) => return Ok(Done::Absent),

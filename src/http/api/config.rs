@@ -11,7 +11,7 @@ use super::query::{Query, invalid};
 use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
-use crate::model::{ConfigurationKind, EndpointCode};
+use crate::model::{ConfigurationKind, EndpointCode, Scope};
 use crate::rules::{Endpoint, Invalid, Rule, RuleOptions, Stamp};
 use crate::storage;
 use crate::storage::configuration::{Item, Seen, Wanted};
@@ -26,7 +26,11 @@ const KINDS: [(ConfigurationKind, &str, &str); 2] =
 pub type Key = (ConfigurationKind, String);
 
 /// All that is configured: `{"endpoints":[...],"rules":[...]}`, as JSON or YAML.
-pub async fn export(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+pub async fn export(
+    request: HttpRequest,
+    caller: Caller,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
     let query = Query::parse(request.query_string(), &["format"], &[])?;
     let accepts_yaml = is_yaml(request.headers(), header::ACCEPT);
     let yaml = match query.one("format") {
@@ -41,7 +45,7 @@ pub async fn export(request: HttpRequest, state: web::Data<State>) -> Result<Htt
     let mut document = Map::new();
     for (kind, list, name_key) in KINDS {
         let of_kind = items.iter().filter(|item| item.kind == kind && item.document.is_some());
-        document.insert(list.to_owned(), of_kind.map(|item| written(item, name_key)).collect());
+        document.insert(list.to_owned(), of_kind.map(|item| shown(item, name_key, &caller)).collect());
     }
     let document = Value::Object(document);
     if !yaml {
@@ -230,6 +234,12 @@ fn told(wanted: &[Wanted], there: &BTreeMap<Key, Item>, wished: usize, dry_run: 
         .collect();
     let kept = wanted.iter().filter(|wanted| wanted.document.is_some()).count();
     json!({"dry_run": dry_run, "changes": changes, "unchanged": wished - kept})
+}
+
+/// An item as it is exported: who may not change anything gets nothing that a secret could be guessed from.
+fn shown(item: &Item, name_key: &str, caller: &Caller) -> Value {
+    let written = written(item, name_key);
+    if caller.0.scope < Scope::Write { Endpoint::without_digests(written) } else { written }
 }
 
 /// An item as it stands in the document.

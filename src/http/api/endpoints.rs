@@ -14,7 +14,7 @@ use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
 use crate::model::time::rfc3339;
-use crate::model::{ConfigurationKind, EndpointCode};
+use crate::model::{ConfigurationKind, EndpointCode, Scope};
 use crate::rules::Endpoint;
 use crate::storage;
 use crate::storage::configuration::Item;
@@ -72,7 +72,7 @@ pub async fn show(
     Query::refuse(request.query_string())?;
     let found = storage::configuration::find(state.database.as_ref(), KIND, code.as_str()).await?;
     match found.filter(|item| item.document.is_some()) {
-        Some(item) => Ok(answer_to_get(&request, &item, shown(&state, &code, &item))),
+        Some(item) => Ok(answer_to_get(&request, &item, shown(&state, &caller, &code, &item))),
         None => Err(Problem::because(Kind::UnknownEndpoint, "nothing is set for it")),
     }
 }
@@ -125,8 +125,9 @@ async fn put(
     Endpoint::parse(&document, options)
         .map_err(|invalid| Problem::because(Kind::InvalidEndpoint, invalid))?;
     let document = Endpoint::without_secrets(document).to_string();
-    let done = change(state, KIND, code.as_str(), Some(&document), precondition, caller.by()).await?;
-    Ok(answer_to_put(done, |item| shown(state, code, item)))
+    let done =
+        change(state, KIND, code.as_str(), Some(&document), precondition, caller.by(), |_| Ok(())).await?;
+    Ok(answer_to_put(done, |item| shown(state, caller, code, item)))
 }
 
 /// Removes an endpoint's settings. What it caught stays.
@@ -139,14 +140,18 @@ pub async fn remove(
     caller.check_endpoint(&code)?;
     Query::refuse(request.query_string())?;
     let precondition = Precondition::of(request.headers());
-    match change(&state, KIND, code.as_str(), None, &precondition, caller.by()).await? {
+    match change(&state, KIND, code.as_str(), None, &precondition, caller.by(), |_| Ok(())).await? {
         Done::Absent => Err(Problem::because(Kind::UnknownEndpoint, "nothing is set for it")),
         _ => Ok(HttpResponse::NoContent().finish()),
     }
 }
 
-fn shown(state: &State, code: &EndpointCode, item: &Item) -> Value {
+fn shown(state: &State, caller: &Caller, code: &EndpointCode, item: &Item) -> Value {
     let mut shown = changes::shown(item, "code");
+    // Who may not change it gets nothing that a secret could be guessed from.
+    if caller.0.scope < Scope::Write {
+        shown = Endpoint::without_digests(shown);
+    }
     if let Some(members) = shown.as_object_mut() {
         members.insert("url".to_owned(), state.capture_url(code).into());
     }

@@ -19,6 +19,12 @@ use crate::storage::configuration::Item;
 
 const KIND: ConfigurationKind = ConfigurationKind::Rule;
 
+/// Rules that are read at a time, whoever asks for how many.
+const PAGE: u32 = 1_000;
+
+/// Scenarios whose state is kept.
+const SCENARIOS_MAX: u64 = 100_000;
+
 /// A page of rules by name: `{"rules":[...],"next":"<name>"}`.
 pub async fn list(
     request: HttpRequest,
@@ -31,8 +37,8 @@ pub async fn list(
     let mut items = Vec::new();
     // Pages of all, until one of the caller's own is full.
     while items.len() < limit as usize {
-        let page = storage::configuration::list(state.database.as_ref(), KIND, &behind, limit).await?;
-        let is_last = page.len() < limit as usize;
+        let page = storage::configuration::list(state.database.as_ref(), KIND, &behind, PAGE).await?;
+        let is_last = page.len() < PAGE as usize;
         behind = page.last().map_or(behind, |item| item.name.clone());
         items.extend(page.into_iter().filter(|item| caller.has_rule(&item.name, scope_of(item).as_ref())));
         if is_last {
@@ -77,10 +83,13 @@ pub async fn save(
     let options = state.intake.configuration().options();
     let rule = Rule::parse(&name, &document, Stamp::default(), options)
         .map_err(|invalid| Problem::because(Kind::InvalidRule, invalid))?;
-    check_own(&caller, &state, &rule).await?;
+    check_own(&caller, &rule)?;
     let precondition = Precondition::of(request.headers());
     let by = caller.by();
-    let done = changes::change(&state, KIND, &name, Some(&document.to_string()), &precondition, by).await?;
+    let done = changes::change(&state, KIND, &name, Some(&document.to_string()), &precondition, by, |item| {
+        check_there(&caller, item)
+    })
+    .await?;
     Ok(answer_to_put(done, |item| shown(item, "name")))
 }
 
@@ -92,9 +101,13 @@ pub async fn remove(
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
     let name = name_of(&request)?;
-    check_there(&caller, &state, &name).await?;
+    caller.check_rule(&name, None)?;
     let precondition = Precondition::of(request.headers());
-    match changes::change(&state, KIND, &name, None, &precondition, caller.by()).await? {
+    match changes::change(&state, KIND, &name, None, &precondition, caller.by(), |item| {
+        check_there(&caller, item)
+    })
+    .await?
+    {
         Done::Absent => Err(unknown()),
         _ => Ok(HttpResponse::NoContent().finish()),
     }
@@ -173,6 +186,13 @@ pub async fn set_scenario(
     let value = value.ok_or_else(|| Problem::because(Kind::BadRequest, "/state: text is expected"))?;
     check_name(value).map_err(|invalid| Problem::because(Kind::BadRequest, invalid.within("state")))?;
     caller.check_rule(&name, None)?;
+    let key = scenario_key(&name);
+    let database = state.database.as_ref();
+    if storage::states::find(database, &key).await?.is_none()
+        && storage::states::count(database).await? >= SCENARIOS_MAX
+    {
+        return Err(Problem::because(Kind::StorageFull, "there are as many states as there may be"));
+    }
     set_state(&state, &caller, &scenario_key(&name), value).await?;
     Ok(HttpResponse::Ok().content_type(ContentType::json()).json(json!({"name": name, "state": value})))
 }
@@ -186,27 +206,18 @@ async fn set_state(state: &State, caller: &Caller, name: &str, value: &str) -> R
     Ok(())
 }
 
-/// That a rule may be saved: it is the caller's, and so is what it takes the place of.
-async fn check_own(caller: &Caller, state: &State, rule: &Rule) -> Result<(), Problem> {
+/// That a rule may be saved, as far as it alone tells.
+fn check_own(caller: &Caller, rule: &Rule) -> Result<(), Problem> {
     caller.check_rule(&rule.name, Some(&rule.scope))?;
-    if let Some(scenario) = &rule.scenario {
-        caller.check_rule(&scenario.name, None)?;
+    match &rule.scenario {
+        Some(scenario) => caller.check_rule(&scenario.name, None),
+        None => Ok(()),
     }
-    check_there(caller, state, &rule.name).await
 }
 
-/// That what stands under a name, if anything does, is the caller's.
-async fn check_there(caller: &Caller, state: &State, name: &str) -> Result<(), Problem> {
-    caller.check_rule(name, None)?;
-    if caller.0.pattern.is_none() {
-        return Ok(());
-    }
-    let found = storage::configuration::find(state.database.as_ref(), KIND, name).await?;
-    let there = found.filter(|item| item.document.is_some());
-    match there {
-        Some(item) if !caller.has_rule(name, scope_of(&item).as_ref()) => Err(unknown()),
-        _ => Ok(()),
-    }
+/// That what stands under a name is the caller's to change.
+fn check_there(caller: &Caller, item: &Item) -> Result<(), Problem> {
+    if caller.has_rule(&item.name, scope_of(item).as_ref()) { Ok(()) } else { Err(unknown()) }
 }
 
 /// The endpoints that a kept rule is for; None where it is for all.
