@@ -255,6 +255,10 @@ async fn tokens_and_streams(d: &mut Driver) -> TestResult {
     let theirs = format!("Authorization: Bearer {}\r\n", made["token"].as_str().ok_or("no token")?);
     d.ask(("GET", "/api/captures", ""), &[], &theirs, "", 200).await?;
     d.ask(("GET", "/api/tokens", ""), &[], &theirs, "", 403).await?;
+    // Who may read alone is not shown what a secret could be guessed from.
+    let guarded = json!({"access": {"header": {"name": "x", "secret": "s"}}});
+    d.send(("PUT", "/api/endpoints/{code}", ""), &["ci-1"], &guarded, 201).await?;
+    d.ask(("GET", "/api/endpoints/{code}", ""), &["ci-1"], &theirs, "", 200).await?;
     d.plain(("POST", "/api/tickets", ""), &[], 201).await?;
     d.ask(("POST", "/api/tickets", ""), &[], "Authorization: Bearer wrong\r\n", "", 401).await?;
     d.plain(("GET", "/api/stream", ""), &[], 200).await?;
