@@ -15,7 +15,7 @@ run: ## Start a node at http://127.0.0.1:9669 that keeps its captures in ./creel
 test: ## Run every test, against real servers that are installed or started as needed
 	scripts/test
 
-check: ## Check formatting, lints, dependencies, scripts and deployment files
+check: ## Check formatting, lints, dependencies, the API, scripts and deployment files
 	scripts/check
 
 bench: ## Measure

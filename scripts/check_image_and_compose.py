@@ -40,7 +40,10 @@ def left_out_of_the_context():
         found += [(ROOT, p) for p in re.findall(r'(?:embed_migrations!\(\s*|folder\s*=\s*)"([^"$]+)"', text)]
         for base, path in found:
             full = (base / path).resolve()
-            if full.is_relative_to(ROOT) and full.relative_to(ROOT).parts[0] not in allowed:
+            if not full.is_relative_to(ROOT):
+                continue
+            own = full.relative_to(ROOT)
+            if not {str(part) for part in (own, *own.parents)} & allowed:
                 yield f"{source.relative_to(ROOT)} embeds {path}, which .dockerignore leaves out"
 
 

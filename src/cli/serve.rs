@@ -134,11 +134,15 @@ fn welcome(node: &Node) {
     let token = if node.is_open() { "" } else { " -H 'Authorization: Bearer <token>'" };
     let data =
         settings.database.url.expose().strip_prefix("sqlite://").map(|path| format!("  kept in   {path}\n"));
+    let data = data.unwrap_or_default();
+    if !settings.api.enabled {
+        println!("\nCreel catches every request to\n\n  {url}\n\n{data}");
+        return;
+    }
     println!(
-        "\nCreel catches every request to\n\n  {url}\n\n  stream    {stream}\n{}\n\
+        "\nCreel catches every request to\n\n  {url}\n\n  stream    {stream}\n{data}\n\
          Watch, in one terminal:\n\n  curl -N{token} '{stream}'\n\n\
-         Send, in another:\n\n  curl -d 'hello' '{url}'\n",
-        data.unwrap_or_default()
+         Send, in another:\n\n  curl -d 'hello' '{url}'\n"
     );
 }
 

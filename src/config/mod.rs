@@ -38,6 +38,7 @@ pub struct Settings {
     pub auth: Auth,
     pub cors: Cors,
     pub api: Api,
+    pub docs: Docs,
     pub retention: Retention,
     pub reports: Reports,
     pub log: Log,
@@ -187,8 +188,15 @@ pub struct CorsRules {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Api {
+    pub enabled: bool,
     pub page_default: u32,
     pub page_max: u32,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Docs {
+    pub enabled: bool,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

@@ -12,6 +12,7 @@ mod net;
 mod operations;
 mod problem;
 mod reply;
+mod request_id;
 mod routes;
 mod server;
 mod socket;
@@ -20,6 +21,7 @@ mod wire;
 
 use actix_web::http::header;
 
+pub use routes::{Operation, operations as route_table};
 pub use server::{Listening, ServerOptions, start};
 pub use state::State;
 
@@ -30,7 +32,13 @@ fn cors_of_api(settings: &crate::config::Settings) -> actix_cors::Cors {
     let cors = actix_cors::Cors::default()
         .allowed_methods(["GET", "PUT", "POST", "DELETE"])
         .allow_any_header()
-        .expose_headers([header::RETRY_AFTER, header::ALLOW, header::CONTENT_DISPOSITION])
+        .expose_headers([
+            header::RETRY_AFTER,
+            header::ALLOW,
+            header::CONTENT_DISPOSITION,
+            header::ETAG,
+            request_id::HEADER,
+        ])
         .max_age(max_age);
     if rules.allow_origins.iter().any(|origin| origin == "*") {
         return cors.allow_any_origin();

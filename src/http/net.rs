@@ -1,6 +1,6 @@
 //! The net under the API: panics and the framework's own errors are answered as problems, HEAD is answered
-//! as GET is, less the content, bodies that no handler reads are drained, and browsers are told to make nothing
-//! of an answer.
+//! as GET is, less the content, bodies that no handler reads are drained, each answer names its request, and
+//! browsers are told to make nothing of it.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -19,6 +19,7 @@ use tracing::field::Empty;
 use super::drain::{Shared, draining};
 use super::headers::secure_headers;
 use super::problem::{Kind, Problem};
+use super::request_id::{self, RequestId};
 
 /// Wraps a scope.
 pub async fn net(
@@ -35,18 +36,27 @@ pub async fn net(
     request.set_payload(rest.clone().map_or(Payload::None, Shared::payload));
     // The pattern, not the path: an endpoint's code may be a secret.
     let route = request.match_pattern().unwrap_or_default();
-    let span = tracing::debug_span!("request", method = %request.method(), route, status = Empty);
+    let id = RequestId::of(&request);
+    let span = tracing::debug_span!(
+        "request",
+        method = %request.method(),
+        route,
+        request_id = id.as_str(),
+        status = Empty
+    );
     let answered = unpanicked(next.call(request)).instrument(span.clone()).await;
-    let response = match answered? {
+    let response = match answered.map_err(|problem| problem.of_request(&id))? {
         Ok(response) => response.map_into_boxed_body(),
-        Err(error) if error.as_error::<Problem>().is_some() => return Err(error),
         Err(error) => {
-            let status = error.as_response_error().status_code();
-            return Err(Problem::of_framework(status, &error.to_string()).into());
+            let problem = error.as_error::<Problem>().cloned().unwrap_or_else(|| {
+                Problem::of_framework(error.as_response_error().status_code(), &error.to_string())
+            });
+            return Err(problem.of_request(&id).into());
         }
     };
-    let mut response = as_problem(response);
+    let mut response = as_problem(response, &id);
     secure_headers(response.headers_mut());
+    response.headers_mut().insert(request_id::HEADER, id.to_header());
     let response = if is_head { response.map_body(|_, body| unsent(&body)) } else { response };
     span.record("status", response.status().as_u16());
     Ok(match rest.filter(|_| !is_upgrade) {
@@ -61,8 +71,13 @@ pub async fn unpanicked<T>(work: impl Future<Output = T>) -> Result<T, Problem> 
     AssertUnwindSafe(work).catch_unwind().await.map_err(|_| Problem::new(Kind::Internal))
 }
 
-/// The framework's own errors come as plain text, or without content; ours never do.
-fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+/// Says in a problem which request's it is. The framework's own errors come as plain text, or without content;
+/// ours never do.
+fn as_problem(mut response: ServiceResponse<BoxBody>, id: &RequestId) -> ServiceResponse<BoxBody> {
+    let ours = response.response_mut().extensions_mut().remove::<Problem>();
+    if let Some(problem) = ours {
+        return response.map_body(|_, _| BoxBody::new(problem.of_request(id).document()));
+    }
     let status = response.status();
     let kind = response.headers().get(header::CONTENT_TYPE);
     let ours = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/"));
@@ -71,7 +86,7 @@ fn as_problem(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     }
     let detail = response.response().error().map(ToString::to_string).unwrap_or_default();
     let (request, theirs) = response.into_parts();
-    let mut problem = Problem::of_framework(status, &detail).error_response();
+    let mut problem = Problem::of_framework(status, &detail).of_request(id).error_response();
     for (name, value) in theirs.headers().iter().filter(|(name, _)| **name != header::CONTENT_TYPE) {
         problem.headers_mut().append(name.clone(), value.clone());
     }
@@ -137,5 +152,6 @@ mod tests {
         assert_eq!(response.headers().get("content-type").unwrap(), Problem::CONTENT_TYPE);
         let problem: Value = read_body_json(response).await;
         assert_eq!(problem["type"], "/problems/bad-request");
+        assert!(problem["request_id"].is_string());
     }
 }

@@ -10,6 +10,7 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
 use super::headers::secure;
+use super::request_id::{self, RequestId};
 use crate::database::DatabaseError;
 use crate::intake::Refusal;
 
@@ -77,20 +78,21 @@ kinds! {
 }
 
 /// A problem with what is particular about it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Problem {
     pub kind: Kind,
     detail: Option<String>,
     retry_after_s: Option<u32>,
     /// Whether the secret is asked for by the Basic scheme (RFC 7617).
     asks_for_basic: bool,
+    request_id: Option<RequestId>,
 }
 
 impl Problem {
     pub const CONTENT_TYPE: &'static str = "application/problem+json";
 
     pub fn new(kind: Kind) -> Self {
-        Self { kind, detail: None, retry_after_s: None, asks_for_basic: false }
+        Self { kind, detail: None, retry_after_s: None, asks_for_basic: false, request_id: None }
     }
 
     pub fn because(kind: Kind, detail: impl fmt::Display) -> Self {
@@ -102,23 +104,31 @@ impl Problem {
         self
     }
 
+    /// The problem of one request; [`super::net`] knows which.
+    pub fn of_request(mut self, id: &RequestId) -> Self {
+        self.request_id = Some(id.clone());
+        self
+    }
+
     /// What the framework says where it answers in our place.
     pub fn of_framework(status: StatusCode, detail: &str) -> Self {
         let kind = match status.as_u16() {
             404 => Kind::NotFound,
             405 => Kind::MethodNotAllowed,
+            413 => Kind::BodyTooLarge,
             400..=499 => Kind::BadRequest,
             _ => Kind::Internal,
         };
         Self { detail: (!detail.is_empty()).then(|| detail.to_owned()), ..Self::new(kind) }
     }
 
-    fn document(&self) -> String {
+    pub fn document(&self) -> String {
         let document = Document {
             r#type: format!("/problems/{}", self.kind.slug()),
             title: self.kind.title(),
             status: self.kind.status(),
             detail: self.detail.as_deref(),
+            request_id: self.request_id.as_ref().map(RequestId::as_str),
         };
         serde_json::to_string(&document).expect("plain texts and a number are JSON")
     }
@@ -132,6 +142,8 @@ struct Document<'a> {
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
 }
 
 impl fmt::Display for Problem {
@@ -166,6 +178,11 @@ impl ResponseError for Problem {
             Kind::WebSocketVersion => drop(response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"))),
             _ => {}
         }
+        if let Some(id) = &self.request_id {
+            response.insert_header((request_id::HEADER, id.to_header()));
+        }
+        // Kept beside the answer, for the net to say which request's it is.
+        response.extensions_mut().insert(self.clone());
         secure(response.body(self.document()))
     }
 }
@@ -219,5 +236,13 @@ mod tests {
             let heading = format!("## `{}` ({})", kind.slug(), kind.status());
             assert!(page.contains(&heading), "docs/problems.md lacks {heading}");
         }
+    }
+
+    #[test]
+    fn the_api_document_knows_every_kind() {
+        let document: serde_json::Value = serde_json::from_str(crate::http::api::docs::DOCUMENT).unwrap();
+        let listed = &document["components"]["schemas"]["Problem"]["properties"]["type"]["enum"];
+        let kinds: Vec<String> = Kind::ALL.iter().map(|kind| format!("/problems/{}", kind.slug())).collect();
+        assert_eq!(*listed, serde_json::json!(kinds));
     }
 }

@@ -377,10 +377,10 @@ async fn what_is_not_there_is_a_problem() -> TestResult {
     for (target, slug) in table {
         check_problem(&node.get(target).await?, 404, slug).map_err(|error| format!("{target}: {error}"))?;
     }
-    let whole = node.get("/api/nothing").await?;
+    let whole = node.request("GET", "/api/nothing", "X-Request-Id: 1\r\n").await?;
     assert_eq!(
         whole.text(),
-        r#"{"type":"/problems/not-found","title":"There is nothing here","status":404}"#
+        r#"{"type":"/problems/not-found","title":"There is nothing here","status":404,"request_id":"1"}"#
     );
     for code in ["%ff", "%00", &"x".repeat(256)] {
         let answer = node.request("PUT", &format!("/api/endpoints/{code}"), "").await?;
@@ -439,7 +439,8 @@ async fn head_is_answered_like_get() -> TestResult {
         format!("/api/captures/{large}"),
         format!("/api/captures/{large}/body"),
     ];
-    let same = |name: &str| !["date", "content-length", "access-control-expose-headers"].contains(&name);
+    let of_its_own = ["date", "content-length", "access-control-expose-headers", "x-request-id"];
+    let same = |name: &str| !of_its_own.contains(&name);
     for target in targets {
         let (head, get) = (node.request("HEAD", &target, "").await?, node.get(&target).await?);
         assert_eq!(head.status, get.status, "{target}");

@@ -21,6 +21,7 @@ mod harness;
 mod hostile;
 mod memory;
 mod nodes;
+mod openapi;
 mod operations;
 mod reports;
 mod resuming;
@@ -64,6 +65,7 @@ fn trials() -> Vec<Trial> {
         access::trials(),
         tokens::trials(),
         settings::trials(),
+        openapi::trials(),
         operations::trials(),
         retention::trials(),
         reports::trials(),

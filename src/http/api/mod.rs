@@ -4,6 +4,7 @@ pub mod audit;
 pub mod captures;
 pub mod changes;
 pub mod config;
+pub mod docs;
 pub mod endpoints;
 pub mod explanations;
 pub mod imports;
