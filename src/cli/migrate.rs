@@ -8,19 +8,9 @@ use crate::database::Migrate;
 
 #[expect(clippy::print_stdout, reason = "what was done is this command's output")]
 pub fn run(args: &SettingsArgs) -> ExitCode {
-    let mut source = args.source();
-    // Nothing is served, so nothing needs to be guarded.
-    source.flags.push(("auth.mode", "none".to_owned()));
-    let settings = match super::load(&source) {
-        Ok(settings) => settings,
+    let (settings, runtime) = match super::prepare(args) {
+        Ok(prepared) => prepared,
         Err(code) => return code,
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            super::complain(&error);
-            return ExitCode::FAILURE;
-        }
     };
     let migrated = runtime.block_on(async {
         let database = app::open_database(&settings)?;

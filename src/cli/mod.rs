@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 use crate::config::{self, InvalidSettings, Settings, Source};
 
@@ -84,6 +85,20 @@ fn load(source: &Source) -> Result<Settings, ExitCode> {
         complain(&InvalidSettings(mistakes));
         ExitCode::from(2)
     })
+}
+
+/// What a command needs that works on the database and serves nothing.
+fn prepare(args: &SettingsArgs) -> Result<(Settings, Runtime), ExitCode> {
+    let mut source = args.source();
+    // Nothing is served, so nothing needs to be guarded.
+    source.flags.push(("auth.mode", "none".to_owned()));
+    let settings = load(&source)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        complain(&error);
+        ExitCode::FAILURE
+    })?;
+    Ok((settings, runtime))
 }
 
 /// Says on stderr what went wrong, with all its causes.

@@ -71,19 +71,9 @@ enum TokenError {
 }
 
 pub fn run(command: &TokenCommand) -> ExitCode {
-    let mut source = command.settings().source();
-    // Nothing is served, so nothing needs to be guarded.
-    source.flags.push(("auth.mode", "none".to_owned()));
-    let settings = match super::load(&source) {
-        Ok(settings) => settings,
+    let (settings, runtime) = match super::prepare(command.settings()) {
+        Ok(prepared) => prepared,
         Err(code) => return code,
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            super::complain(&error);
-            return ExitCode::FAILURE;
-        }
     };
     let done = runtime.block_on(async {
         let database = open(&settings).await?;

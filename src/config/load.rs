@@ -11,6 +11,7 @@ use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer};
 
 use super::{DEFAULTS, Settings, check};
+use crate::model::network::network;
 
 /// Where settings come from, beside the defaults; later ones win.
 #[derive(Debug, Clone, Default)]
@@ -189,11 +190,5 @@ pub(super) fn address_or_empty<'de, D: Deserializer<'de>>(
 /// CIDR ranges, where a bare address is a range of one.
 pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
-    let network = |text: &String| {
-        let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
-        address
-            .or_else(|_| text.parse::<IpNet>())
-            .map_err(|_| format!("`{text}` is no address and no range like 10.0.0.0/8"))
-    };
-    texts.iter().map(network).collect::<Result<_, _>>().map_err(serde::de::Error::custom)
+    texts.iter().map(|text| network(text)).collect::<Result<_, _>>().map_err(serde::de::Error::custom)
 }

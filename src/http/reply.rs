@@ -1,9 +1,10 @@
 //! The answer when no rule applies: a small document in the type that `Accept` prefers.
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderValue};
 use uuid::Uuid;
 
 use crate::model::EndpointCode;
+use crate::rules::Accept;
 
 /// The types that are offered, the first where the sender does not mind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,33 +17,22 @@ pub enum MediaType {
     Text,
 }
 
-const OFFERED: [(MediaType, &str, &str); 7] = [
-    (MediaType::Json, "application", "json"),
-    (MediaType::Xml, "application", "xml"),
-    (MediaType::Xml, "text", "xml"),
-    (MediaType::Html, "text", "html"),
-    (MediaType::Csv, "text", "csv"),
-    (MediaType::Tsv, "text", "tab-separated-values"),
-    (MediaType::Text, "text", "plain"),
+const OFFERED: [(MediaType, &str); 7] = [
+    (MediaType::Json, "application/json"),
+    (MediaType::Xml, "application/xml"),
+    (MediaType::Xml, "text/xml"),
+    (MediaType::Html, "text/html"),
+    (MediaType::Csv, "text/csv"),
+    (MediaType::Tsv, "text/tab-separated-values"),
+    (MediaType::Text, "text/plain"),
 ];
 
 impl MediaType {
     /// The best of those offered (RFC 9110, section 12.5.1); JSON where none is acceptable.
     pub fn preferred(headers: &HeaderMap) -> Self {
-        let ranges: Vec<(&str, &str, f32)> = headers
-            .get_all("accept")
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(range)
-            .collect();
-        let mut best = (Self::Json, 0.0);
-        for (media_type, kind, subtype) in OFFERED {
-            let quality = quality(&ranges, kind, subtype);
-            if quality > best.1 {
-                best = (media_type, quality);
-            }
-        }
-        best.0
+        let accept = Accept::parse(headers.get_all("accept").map(HeaderValue::as_bytes));
+        let best = accept.best(OFFERED.iter().map(|(_, name)| *name));
+        best.map_or(Self::Json, |place| OFFERED[place].0)
     }
 
     pub fn content_type(self) -> &'static str {
@@ -55,25 +45,6 @@ impl MediaType {
             Self::Text => "text/plain; charset=utf-8",
         }
     }
-}
-
-fn range(text: &str) -> Option<(&str, &str, f32)> {
-    let mut parts = text.split(';').map(str::trim);
-    let (kind, subtype) = parts.next()?.split_once('/')?;
-    let quality = parts.find_map(|p| p.strip_prefix("q=").or(p.strip_prefix("Q=")));
-    Some((kind, subtype, quality.map_or(1.0, |q| q.parse().unwrap_or(0.0))))
-}
-
-/// The quality of the most specific range that fits.
-fn quality(ranges: &[(&str, &str, f32)], kind: &str, subtype: &str) -> f32 {
-    let specificity = |(k, s, _): &&(&str, &str, f32)| match (*k, *s) {
-        (k, s) if k.eq_ignore_ascii_case(kind) && s.eq_ignore_ascii_case(subtype) => Some(2),
-        (k, "*") if k.eq_ignore_ascii_case(kind) => Some(1),
-        ("*", "*") => Some(0),
-        _ => None,
-    };
-    let fitting = ranges.iter().filter(|range| specificity(range).is_some());
-    fitting.max_by_key(|range| specificity(range)).map_or(0.0, |(_, _, quality)| *quality)
 }
 
 /// The document: capture id, endpoint and method.

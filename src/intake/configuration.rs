@@ -43,10 +43,6 @@ impl Snapshot {
             || self.endpoint(code).is_some_and(|endpoint| endpoint.reply.is_some())
     }
 
-    pub fn endpoints(&self) -> impl Iterator<Item = (&EndpointCode, &Arc<Endpoint>)> {
-        self.endpoints.iter()
-    }
-
     fn take(&mut self, item: &Item, options: &RuleOptions) {
         let taken = match item.kind {
             ConfigurationKind::Endpoint => self.take_endpoint(item, options),

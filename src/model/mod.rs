@@ -8,6 +8,7 @@ pub mod entry;
 pub mod glob;
 pub mod header_block;
 pub mod limits;
+pub mod network;
 pub mod node;
 pub mod report;
 pub mod scope;

@@ -3,12 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::invalid::Invalid;
-use super::object::{Object, list, text};
+use super::object::{Object, list, network, text};
 use super::reply::{Reply, RuleOptions};
 use super::rule::check_name;
 use super::seen::Seen;
@@ -22,7 +22,6 @@ const ORIGINS_MAX: usize = 100;
 pub struct Endpoint {
     /// Answers where no rule does.
     pub reply: Option<Reply>,
-    pub retention: Retention,
     /// At most `capture.body_bytes_max`.
     pub body_bytes_max: Option<usize>,
     access: Option<Access>,
@@ -30,13 +29,6 @@ pub struct Endpoint {
     /// Addresses that may send; empty: all.
     allowed_sources: Vec<IpNet>,
     pub cors: Option<Cors>,
-}
-
-/// How long captures are kept; None: as the settings say, 0: without end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Retention {
-    pub age_s_max: Option<u64>,
-    pub captures_max: Option<u64>,
 }
 
 /// Which pages may send captures from a browser.
@@ -78,9 +70,10 @@ impl Endpoint {
         object.read("name", short)?;
         object.read("description", short)?;
         object.read("labels", labels)?;
+        let reply = object.read("reply", |value| Reply::parse(value, options))?;
+        object.read("retention", retention)?;
         let endpoint = Self {
-            reply: object.read("reply", |value| Reply::parse(value, options))?,
-            retention: object.read("retention", Retention::parse)?.unwrap_or_default(),
+            reply,
             body_bytes_max: object
                 .within("body_bytes_max", 0, u64::from(u32::MAX))?
                 .map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
@@ -125,9 +118,7 @@ impl Endpoint {
     /// The document as it is kept: secrets as digests, so that nobody reads them back.
     #[must_use]
     pub fn without_secrets(mut document: Value) -> Value {
-        for scheme in ["header", "query", "basic"] {
-            let given = document.pointer_mut(&format!("/access/{scheme}")).and_then(Value::as_object_mut);
-            let Some(given) = given else { continue };
+        each_access(&mut document, |scheme, given| {
             let key = if scheme == "basic" { "password" } else { "secret" };
             if let Some(Value::String(secret)) = given.remove(key) {
                 let digest = match (scheme, given.get("user").and_then(Value::as_str)) {
@@ -136,22 +127,27 @@ impl Endpoint {
                 };
                 given.insert("sha256".to_owned(), hex(&digest).into());
             }
-        }
+        });
+        document
+    }
+
+    /// The document for those who may read it alone.
+    #[must_use]
+    pub fn without_digests(mut document: Value) -> Value {
+        each_access(&mut document, |_, given| {
+            given.insert("sha256".to_owned(), "***".into());
+        });
         document
     }
 }
 
-impl Endpoint {
-    /// The document for those who may read it alone.
-    #[must_use]
-    pub fn without_digests(mut document: Value) -> Value {
-        for scheme in ["header", "query", "basic"] {
-            let given = document.pointer_mut(&format!("/access/{scheme}")).and_then(Value::as_object_mut);
-            if let Some(given) = given {
-                given.insert("sha256".to_owned(), "***".into());
-            }
+/// Visits what a document says of access, by scheme.
+fn each_access(document: &mut Value, visit: impl Fn(&str, &mut Map<String, Value>)) {
+    for scheme in ["header", "query", "basic"] {
+        let given = document.pointer_mut(&format!("/access/{scheme}")).and_then(Value::as_object_mut);
+        if let Some(given) = given {
+            visit(scheme, given);
         }
-        document
     }
 }
 
@@ -170,25 +166,13 @@ fn labels(value: &Value) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn network(value: &Value) -> Result<IpNet, Invalid> {
-    let text = text(value)?;
-    let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
-    address
-        .or_else(|_| text.parse::<IpNet>())
-        .map_err(|_| Invalid::here(format!("`{text}` is no address and no range like 10.0.0.0/8")))
-}
-
-impl Retention {
-    fn parse(value: &Value) -> Result<Self, Invalid> {
-        let mut object = Object::of(value)?;
-        let most = u64::from(u32::MAX);
-        let retention = Self {
-            age_s_max: object.within("age_s_max", 0, most)?,
-            captures_max: object.within("captures_max", 0, most)?,
-        };
-        object.end()?;
-        Ok(retention)
-    }
+/// How long captures are kept; without a member: as the settings say, 0: without end. Retention reads it where it
+/// works, in the database.
+fn retention(value: &Value) -> Result<(), Invalid> {
+    let mut object = Object::of(value)?;
+    object.within("age_s_max", 0, u64::from(u32::MAX))?;
+    object.within("captures_max", 0, u64::from(u32::MAX))?;
+    object.end()
 }
 
 impl Cors {

@@ -1,8 +1,12 @@
 //! Reading JSON objects by hand, so that every mistake can say where it is.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use super::invalid::Invalid;
+use crate::model::network;
 
 /// An object whose members are taken one by one; what nobody took is a mistake.
 pub struct Object<'a> {
@@ -77,6 +81,27 @@ impl<'a> Object<'a> {
 
 pub fn text(value: &Value) -> Result<&str, Invalid> {
     value.as_str().ok_or_else(|| Invalid::here("text is expected"))
+}
+
+/// Octets in base64 (RFC 4648, section 4).
+pub fn base64(value: &Value) -> Result<Vec<u8>, Invalid> {
+    STANDARD.decode(text(value)?).map_err(|_| Invalid::here("this is no base64"))
+}
+
+/// A range of addresses.
+pub fn network(value: &Value) -> Result<IpNet, Invalid> {
+    network::network(text(value)?).map_err(Invalid::here)
+}
+
+/// Whether a text is a token (RFC 9110, section 5.6.2) of up to 256 bytes, as methods and field names are.
+pub fn is_token(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    (1..=256).contains(&text.len()) && text.bytes().all(fits)
+}
+
+/// Whether octets may stand as a field's value (RFC 9110, section 5.5): no control characters but the tab.
+pub fn is_field_value(value: &[u8]) -> bool {
+    value.iter().all(|b| *b == b'\t' || (*b >= b' ' && *b != 0x7f))
 }
 
 /// A list of at most so many, each read by a function.

@@ -2,14 +2,12 @@
 
 use std::cmp::Ordering;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 use regex::bytes::{Regex, RegexBuilder};
 use serde_json::Value;
 
 use super::invalid::Invalid;
-use super::object::{Object, list};
+use super::object::{Object, base64, list, network};
 use super::place::Found;
 use super::subset::is_subset;
 
@@ -176,14 +174,6 @@ fn why_no_pattern(error: &regex_syntax::Error) -> String {
     format!("the pattern is wrong at {line}character {}: {why}", start.column)
 }
 
-fn network(value: &Value) -> Result<IpNet, Invalid> {
-    let text = super::object::text(value)?;
-    let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
-    address
-        .or_else(|_| text.parse::<IpNet>())
-        .map_err(|_| Invalid::here(format!("`{text}` is no address and no range like 10.0.0.0/8")))
-}
-
 impl Operator {
     pub fn holds(&self, found: Found<'_>) -> bool {
         match self {
@@ -270,9 +260,9 @@ impl Operand {
             Value::Bool(flag) => flag.to_string().into_bytes(),
             Value::Object(_) => {
                 let mut object = Object::of(value)?;
-                let encoded = object.text("base64")?.unwrap_or_default();
+                let octets = object.read("base64", base64)?.unwrap_or_default();
                 object.end()?;
-                STANDARD.decode(encoded).map_err(|_| Invalid::member("base64", "this is no base64"))?
+                octets
             }
             _ => {
                 return Err(Invalid::here(

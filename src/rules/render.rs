@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::accept::Accept;
+use super::object::is_field_value;
 use super::reply::{Reply, ReplyBody};
 use super::seen::Seen;
 use super::template::{RenderError, RenderLimits, Template};
@@ -62,7 +63,7 @@ pub fn render(
         let bytes_max = limits.output_bytes_max.min(HEADER_BYTES_MAX);
         let limits = RenderLimits { output_bytes_max: bytes_max, time_max: left, ..limits.clone() };
         let value = value.render(&context, &limits).map_err(|error| failed(name, error))?;
-        if value.iter().any(|b| (*b < b' ' && *b != b'\t') || *b == 0x7f) {
+        if !is_field_value(&value) {
             let error = RenderError::Failed("a header's value has no control characters".to_owned());
             return Err(failed(name, error));
         }

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::Value;
 
 use super::accept::Accept;
 use super::invalid::Invalid;
-use super::object::{Object, list, text};
+use super::object::{Object, base64, is_field_value, is_token, list, text};
 use super::template::{Escape, Template, TemplateOptions};
 
 const HEADERS_MAX: usize = 64;
@@ -229,9 +227,7 @@ impl ReplyBody {
             object.read("template", |value| template(text(value)?, escape, options).map(Self::Template))?,
             object.read("text", |value| bytes(text(value)?.as_bytes().to_vec()))?,
             object.read("json", |value| bytes(value.to_string().into_bytes()))?,
-            object.read("base64", |value| {
-                bytes(STANDARD.decode(text(value)?).map_err(|_| Invalid::here("this is no base64"))?)
-            })?,
+            object.read("base64", |value| bytes(base64(value)?))?,
         ];
         object.end()?;
         let mut forms = forms.into_iter().flatten();
@@ -282,8 +278,7 @@ fn headers(value: &Value, options: &RuleOptions) -> Result<Vec<(String, Template
 fn header_name(name: &str) -> Result<String, Invalid> {
     const FRAMING: [&str; 5] = ["content-length", "transfer-encoding", "connection", "upgrade", "trailer"];
     let name = name.to_ascii_lowercase();
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if name.is_empty() || name.len() > 256 || !name.bytes().all(is_token) {
+    if !is_token(&name) {
         return Err(Invalid::here(format!("`{name}` is no name of a header field")));
     }
     if FRAMING.contains(&name.as_str()) {
@@ -293,8 +288,7 @@ fn header_name(name: &str) -> Result<String, Invalid> {
 }
 
 fn header_text(value: &str) -> Result<&str, Invalid> {
-    let fits = value.len() <= 8_192 && value.bytes().all(|b| b == b'\t' || (b >= b' ' && b != 0x7f));
-    if fits {
+    if value.len() <= 8_192 && is_field_value(value.as_bytes()) {
         Ok(value)
     } else {
         Err(Invalid::here("a header's value has no control characters and up to 8192 bytes"))
@@ -351,10 +345,7 @@ impl MessageReply {
         let mut object = Object::of(value)?;
         let forms = [
             object.read("text", |value| template(text(value)?, Escape::None, options).map(Self::Text))?,
-            object.read("base64", |value| {
-                let bytes = STANDARD.decode(text(value)?).map_err(|_| Invalid::here("this is no base64"))?;
-                Ok(Self::Binary(bytes.into()))
-            })?,
+            object.read("base64", base64)?.map(|payload| Self::Binary(payload.into())),
             object.flag("echo")?.filter(|echo| *echo).map(|_| Self::Echo),
             object.read("close", Self::parse_close)?,
         ];

@@ -2,13 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::invalid::Invalid;
-use super::object::{Object, list, text};
+use super::object::{Object, base64, is_field_value, is_token, list, text};
 use crate::model::header_block::HeaderBlockBuilder;
 use crate::model::{
     Body, BodyContent, Capture, CaptureKind, EndpointCode, HeaderBlock, ReplyChoice, ReplySource,
@@ -89,8 +87,7 @@ pub fn capture(document: &Value, options: SampleOptions<'_>) -> Result<Capture, 
 }
 
 fn token(name: &str) -> Result<String, Invalid> {
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if name.is_empty() || name.len() > 256 || !name.bytes().all(is_token) {
+    if !is_token(name) {
         return Err(Invalid::here(format!("`{name}` is no token (RFC 9110, section 5.6.2)")));
     }
     Ok(name.to_owned())
@@ -118,7 +115,7 @@ fn headers(value: &Value) -> Result<HeaderBlock, Invalid> {
         Some([name, value]) => {
             let name = text(name).and_then(token).map_err(|why| why.within(0))?;
             let value = octets(value).map_err(|why| why.within(1))?;
-            if value.iter().any(|b| (*b < b' ' && *b != b'\t') || *b == 0x7f) {
+            if !is_field_value(&value) {
                 return Err(Invalid::here("a header's value has no control characters").within(1));
             }
             Ok((name.to_ascii_lowercase(), value))
@@ -139,8 +136,8 @@ fn octets(value: &Value) -> Result<Vec<u8>, Invalid> {
     }
     let mut object =
         Object::of(value).map_err(|_| Invalid::here("text or {\"base64\":\"...\"} is expected"))?;
-    let encoded = object.text("base64")?.ok_or_else(|| Invalid::member("base64", "this is missing"))?;
-    let decoded = STANDARD.decode(encoded).map_err(|_| Invalid::member("base64", "this is no base64"))?;
+    let decoded = object.read("base64", base64)?;
+    let decoded = decoded.ok_or_else(|| Invalid::member("base64", "this is missing"))?;
     object.end()?;
     Ok(decoded)
 }

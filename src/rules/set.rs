@@ -61,14 +61,6 @@ impl RuleSet {
         self.by_name.get(name)
     }
 
-    pub fn len(&self) -> usize {
-        self.by_name.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.by_name.is_empty()
-    }
-
     /// The rules for an endpoint, in order.
     pub fn of_endpoint(&self, code: &str) -> impl Iterator<Item = &Arc<Rule>> {
         let mut exact = self.exact.get(code).map_or(&[][..], |rules| rules.as_slice()).iter().peekable();

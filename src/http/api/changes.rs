@@ -179,11 +179,17 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
-/// An item as the API shows it: its document, and what is known of it.
-pub fn shown(item: &Item, name_key: &'static str) -> Value {
+/// An item's document, and its name.
+pub fn named(item: &Item, name_key: &str) -> Map<String, Value> {
     let document = item.document.as_deref().unwrap_or("{}");
     let mut members: Map<String, Value> = serde_json::from_str(document).unwrap_or_default();
     members.insert(name_key.to_owned(), item.name.clone().into());
+    members
+}
+
+/// An item as the API shows it: its document, and what is known of it.
+pub fn shown(item: &Item, name_key: &str) -> Value {
+    let mut members = named(item, name_key);
     members.insert("version".to_owned(), item.version.into());
     members.insert("etag".to_owned(), format!("\"{}\"", item.etag).into());
     members.insert("created".to_owned(), rfc3339(item.created_us).into());

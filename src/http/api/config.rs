@@ -6,7 +6,7 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value, json};
 
-use super::changes::{apply, most, read_document, without_marks};
+use super::changes::{apply, most, named, read_document, without_marks};
 use super::query::{Query, invalid};
 use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
@@ -238,16 +238,8 @@ fn told(wanted: &[Wanted], there: &BTreeMap<Key, Item>, wished: usize, dry_run: 
 
 /// An item as it is exported: who may not change anything gets nothing that a secret could be guessed from.
 fn shown(item: &Item, name_key: &str, caller: &Caller) -> Value {
-    let written = written(item, name_key);
+    let written = Value::Object(named(item, name_key));
     if caller.0.scope < Scope::Write { Endpoint::without_digests(written) } else { written }
-}
-
-/// An item as it stands in the document.
-fn written(item: &Item, name_key: &str) -> Value {
-    let document = item.document.as_deref().unwrap_or("{}");
-    let mut members: Map<String, Value> = serde_json::from_str(document).unwrap_or_default();
-    members.insert(name_key.to_owned(), item.name.clone().into());
-    Value::Object(members)
 }
 
 fn is_yaml(headers: &HeaderMap, name: header::HeaderName) -> bool {

@@ -1,5 +1,7 @@
 //! Rules: list, show, save, remove, and their states.
 
+use std::sync::Arc;
+
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
@@ -139,20 +141,19 @@ pub async fn reset_hits(
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn counting_rule(
-    request: &HttpRequest,
-    caller: &Caller,
-    state: &State,
-) -> Result<std::sync::Arc<Rule>, Problem> {
-    let name = name_of(request)?;
-    caller.check_rule(&name, None)?;
+/// A rule as it is in force; what the caller may not see is unknown.
+pub async fn find(name: &str, caller: &Caller, state: &State) -> Result<Arc<Rule>, Problem> {
+    caller.check_rule(name, None)?;
     let configuration = state.intake.configuration().refresh().await?;
-    let rule = configuration.rules.get(&name).ok_or_else(unknown)?;
-    if !caller.has_rule(&rule.name, Some(&rule.scope)) {
-        return Err(unknown());
-    }
+    let found = configuration.rules.get(name);
+    let found = found.filter(|rule| caller.has_rule(&rule.name, Some(&rule.scope)));
+    found.cloned().ok_or_else(unknown)
+}
+
+async fn counting_rule(request: &HttpRequest, caller: &Caller, state: &State) -> Result<Arc<Rule>, Problem> {
+    let rule = find(&name_of(request)?, caller, state).await?;
     if rule.counts() {
-        Ok(rule.clone())
+        Ok(rule)
     } else {
         Err(Problem::because(Kind::NotFound, "it has one reply, and counts nothing"))
     }
@@ -193,7 +194,7 @@ pub async fn set_scenario(
     {
         return Err(Problem::because(Kind::StorageFull, "there are as many states as there may be"));
     }
-    set_state(&state, &caller, &scenario_key(&name), value).await?;
+    set_state(&state, &caller, &key, value).await?;
     Ok(HttpResponse::Ok().content_type(ContentType::json()).json(json!({"name": name, "state": value})))
 }
 

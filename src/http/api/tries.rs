@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::captures::find;
 use super::changes::{read_json, without_marks};
 use super::query::Query;
+use super::rules;
 use crate::http::auth::Caller;
 use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
@@ -53,7 +54,7 @@ pub async fn attempt(
     order.end().map_err(wrong)?;
     let rule = match (given, name) {
         (Some(given), None) => Arc::new(parsed(given, &state)?),
-        (None, Some(name)) => saved(name, &caller, &state).await?,
+        (None, Some(name)) => rules::find(name, &caller, &state).await?,
         _ => return Err(wrong(Invalid::member("rule", "either `rule` or `name` is expected"))),
     };
     let tried = match (made_up, id) {
@@ -73,14 +74,6 @@ fn parsed(document: &Value, state: &State) -> Result<Rule, Problem> {
     without_marks(&mut document, "name");
     let options = state.intake.configuration().options();
     Rule::parse(&name, &document, Stamp::default(), options).map_err(wrong)
-}
-
-async fn saved(name: &str, caller: &Caller, state: &State) -> Result<Arc<Rule>, Problem> {
-    caller.check_rule(name, None)?;
-    let configuration = state.intake.configuration().refresh().await?;
-    let found = configuration.rules.get(name);
-    let found = found.filter(|rule| caller.has_rule(&rule.name, Some(&rule.scope)));
-    found.cloned().ok_or_else(|| Problem::new(Kind::UnknownRule))
 }
 
 fn sample(request: &Value, state: &State) -> Result<Tried, Problem> {
