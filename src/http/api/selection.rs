@@ -42,6 +42,23 @@ pub async fn of_run(id: &str, _caller: &Caller, _state: &State) -> Result<OfRun,
     Err(Problem::because(Kind::NotFound, format!("there is no run `{id}`")))
 }
 
+/// What a wait or a verification came to, for the summary of its run.
+#[derive(Debug)]
+pub struct Verification<'a> {
+    /// `wait` or `verify`.
+    pub kind: &'static str,
+    /// What people call it.
+    pub name: Option<&'a str>,
+    pub passed: bool,
+    /// What failed, where something did.
+    pub why: Option<String>,
+}
+
+/// Keeps what an inquiry in a run came to.
+pub async fn record_in_run(_run: &OfRun, _made: &Verification<'_>, _state: &State) -> Result<(), Problem> {
+    Ok(())
+}
+
 /// The document of an inquiry, within the limit of documents.
 pub async fn read_inquiry(payload: &mut web::Payload, state: &State) -> Result<Value, Problem> {
     read_json(payload, state.settings.rules.document_bytes_max, false).await
