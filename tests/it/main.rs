@@ -36,6 +36,7 @@ mod stream;
 mod tidy;
 mod tls;
 mod tokens;
+mod wait;
 
 fn main() -> ExitCode {
     if selftest::guard::is_to_hold() {
@@ -64,6 +65,7 @@ fn trials() -> Vec<Trial> {
         rules::trials(),
         access::trials(),
         tokens::trials(),
+        wait::trials(),
         settings::trials(),
         openapi::trials(),
         operations::trials(),
