@@ -11,7 +11,9 @@ pub mod limits;
 pub mod network;
 pub mod node;
 pub mod report;
+pub mod run;
 pub mod scope;
+pub mod secret;
 pub mod time;
 pub mod token;
 pub mod wire;
@@ -26,4 +28,5 @@ pub use entry::{Change, ConfigurationChange, ConfigurationKind, Entry, EntryKind
 pub use glob::Glob;
 pub use header_block::HeaderBlock;
 pub use node::{Node, NodeState};
+pub use run::Run;
 pub use scope::Scope;
