@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 
-pub use crate::model::secret::{Digest, digest, is_token, random};
 use crate::model::secret::SECRET_BYTES;
+pub use crate::model::secret::{Digest, digest, is_token, random};
 
 /// The secret of a new ticket, and the cluster's mark behind it: so one that was made up is told from the
 /// others without the database, which nobody can then be made to ask by guessing.

@@ -59,6 +59,16 @@ impl Glob {
         self.parts.len() > 1 && self.parts.last().is_some_and(String::is_empty)
     }
 
+    /// The pattern that matches what begins with a text and goes on as this pattern says.
+    ///
+    /// # Errors
+    /// Where it becomes too long.
+    pub fn behind(&self, prefix: &str) -> Result<Self, InvalidGlob> {
+        let mut glob = self.clone();
+        glob.parts[0].insert_str(0, prefix);
+        if glob.to_string().len() > GLOB_BYTES_MAX { Err(InvalidGlob::Length) } else { Ok(glob) }
+    }
+
     /// The literal stretches between the wildcards; n wildcards make n + 1 of them.
     pub fn stretches(&self) -> &[String] {
         &self.parts
@@ -170,6 +180,14 @@ mod tests {
         assert!(pattern.matches(r"a*\-b") && !pattern.matches(r"ab\-b"));
         assert!(pattern.has_open_end() && !Glob::parse(r"a*b").unwrap().has_open_end());
         assert!(!Glob::parse("a").unwrap().has_open_end());
+    }
+
+    #[test]
+    fn a_pattern_behind_a_prefix_matches_nothing_else() {
+        let pattern = Glob::parse("a-*").unwrap().behind("x*-").unwrap();
+        assert!(pattern.matches("x*-a-1") && !pattern.matches("xy-a-1") && !pattern.matches("a-1"));
+        assert_eq!(pattern.to_string(), r"x\*-a-*");
+        assert_eq!(pattern.behind(&"x".repeat(GLOB_BYTES_MAX)), Err(InvalidGlob::Length));
     }
 
     #[test]

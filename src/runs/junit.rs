@@ -29,11 +29,10 @@ pub fn document(summary: &Summary) -> String {
     let own = [("run", run.id.as_str()), ("captures", &captures), ("unmatched", &unmatched)];
     let labels = run.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in own.into_iter().chain(labels) {
-        line(&mut xml, format_args!(
-            "      <property name=\"{}\" value=\"{}\"/>",
-            attribute(name),
-            attribute(value)
-        ));
+        line(
+            &mut xml,
+            format_args!("      <property name=\"{}\" value=\"{}\"/>", attribute(name), attribute(value)),
+        );
     }
     xml.push_str("    </properties>\n");
     for (asked, number) in asked.iter().zip(1..) {
@@ -58,11 +57,14 @@ fn case(xml: &mut String, suite: &str, asked: &Verification, number: usize) {
     }
     let why = asked.why.as_deref().unwrap_or("it failed");
     let first = why.lines().next().unwrap_or_default();
-    line(xml, format_args!(
-        "{head}>\n      <failure message=\"{}\" type=\"{kind}\">{}</failure>\n    </testcase>",
-        attribute(first),
-        escaped(why)
-    ));
+    line(
+        xml,
+        format_args!(
+            "{head}>\n      <failure message=\"{}\" type=\"{kind}\">{}</failure>\n    </testcase>",
+            attribute(first),
+            escaped(why)
+        ),
+    );
 }
 
 fn line(xml: &mut String, text: std::fmt::Arguments<'_>) {

@@ -27,7 +27,7 @@ use crate::rules::{Invalid, RuleOptions};
 use crate::storage;
 use crate::storage::configuration::Wanted;
 use crate::storage::tokens::Token;
-pub use order::Order;
+pub use order::{Order, at_closing};
 pub use summary::{Counts, OfEndpoint, OfRule, Summary};
 
 /// Random letters in a prefix. Nobody meets another's by chance, nor finds it by trying.
@@ -152,7 +152,9 @@ impl Runs {
         ];
         for (kind, list, most) in kinds {
             let wished = wishes.iter().filter(|((of, _), _)| *of == kind).count() as u64;
-            if wished > 0 && storage::configuration::count(self.database.as_ref(), kind).await? + wished > most {
+            if wished > 0
+                && storage::configuration::count(self.database.as_ref(), kind).await? + wished > most
+            {
                 return Err(Refused::Full(format!("there may be {most} {list}")));
             }
         }

@@ -90,7 +90,11 @@ mod tests {
             (json!({"name": "a", "token": "yes"}), "/token"),
             (json!({"name": "a", "more": 1}), "/more"),
         ] {
-            assert_eq!(Order::parse(&document).map_err(|invalid| invalid.at), Err(at.to_owned()), "{document}");
+            assert_eq!(
+                Order::parse(&document).map_err(|invalid| invalid.at),
+                Err(at.to_owned()),
+                "{document}"
+            );
         }
     }
 }

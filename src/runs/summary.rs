@@ -59,9 +59,7 @@ impl Runs {
     /// What a run comes to: as it was kept when the run was closed, or as it stands now.
     pub async fn summary(&self, run: Run) -> Result<Summary, DatabaseError> {
         let counts = match &run.counts {
-            Some(kept) => {
-                serde_json::from_str(kept).map_err(|error| DatabaseError::Other(error.into()))?
-            }
+            Some(kept) => serde_json::from_str(kept).map_err(|error| DatabaseError::Other(error.into()))?,
             None => self.count(&run).await?,
         };
         let verifications = storage::runs::verifications(self.database.as_ref(), &run.id).await?;

@@ -20,11 +20,7 @@ macro_rules! columns_of_run {
 
 /// Keeps a run, and returns it with the place of the journal behind which it begins. None where as many as may be are
 /// not closed. A prefix that another has is a [`DatabaseError::Conflict`].
-pub async fn open(
-    database: &dyn Database,
-    run: Run,
-    open_max: u64,
-) -> Result<Option<Run>, DatabaseError> {
+pub async fn open(database: &dyn Database, run: Run, open_max: u64) -> Result<Option<Run>, DatabaseError> {
     const HOLD: Sql = Sql::same("UPDATE marks SET seq = seq + 1 WHERE name = 'runs'");
     const INSERT: Sql = Sql::same(
         "INSERT INTO runs (id, name, labels, prefix, state, captures, opened_us, expires_us, token, opened_by, made, \

@@ -3,8 +3,8 @@
 //!
 //! Every change raises the mark `tokens` in the same commit, by which nodes see that they must read anew.
 
-use crate::database::{Database, DatabaseError, Row, Sql, Value};
 use super::configuration;
+use crate::database::{Database, DatabaseError, Row, Sql, Value};
 use crate::model::limits::TOKENS_MAX;
 use crate::model::secret::{digest, fresh_token};
 use crate::model::time::id_at;

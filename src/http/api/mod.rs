@@ -12,6 +12,8 @@ pub mod nodes;
 pub mod query;
 pub mod reports;
 pub mod rules;
+pub mod runs;
+pub mod selection;
 pub mod settings;
 pub mod tickets;
 pub mod tokens;

@@ -8,10 +8,10 @@ use super::query::Query;
 use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
+use crate::model::Change;
 use crate::model::limits::TOKENS_MAX;
 use crate::model::time::rfc3339;
 use crate::model::token::TokenOrder;
-use crate::model::Change;
 use crate::storage;
 use crate::storage::tokens::Token;
 
