@@ -27,6 +27,7 @@ mod reports;
 mod resuming;
 mod retention;
 mod rules;
+mod runs;
 mod selftest;
 mod settings;
 mod shim;
@@ -62,6 +63,7 @@ fn trials() -> Vec<Trial> {
         stream::trials(),
         api::trials(),
         rules::trials(),
+        runs::trials(),
         access::trials(),
         tokens::trials(),
         settings::trials(),
