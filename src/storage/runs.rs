@@ -192,10 +192,7 @@ pub async fn forget(database: &dyn Database, run: &Run) -> Result<(), DatabaseEr
     let id = || vec![Value::Text(run.id.clone())];
     let codes = vec![Value::Text(run.prefix.clone()), Value::Text(end_of(&run.prefix))];
     // Removals hold the head when they come to the totals, and must not wait for these.
-    database
-        .batch(&[(&LOCK_FOLDED, vec![]), (&RUN, id()), (&ASKED, id()), (&TOTALS, codes)])
-        .await
-        .map(drop)
+    database.batch(&[(&LOCK_FOLDED, vec![]), (&RUN, id()), (&ASKED, id()), (&TOTALS, codes)]).await.map(drop)
 }
 
 /// Records what an open run was asked. Past so many they are counted, and not kept. False where there is no such run,
