@@ -1,6 +1,7 @@
 //! The live side of the journal: from this node's commits and the broker, through the hub, to the
 //! subscribers; every entry once, in order, with nothing missing.
 
+mod counting;
 mod event;
 mod filter;
 mod hub;
@@ -10,6 +11,7 @@ mod publisher;
 mod sequencer;
 mod subscriber;
 
+pub use counting::count;
 pub use event::{Encoded, Event};
 pub use filter::Filter;
 pub use hub::{Hub, HubOptions};
