@@ -10,7 +10,7 @@
 //! | 5 | `http` |
 //! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence`, `runs` |
 //! | 3 | `storage` |
-//! | 2 | `database`, `broker`, `config`, `metrics` |
+//! | 2 | `database`, `broker`, `config`, `metrics`, `tally` |
 //! | 1 | `rules` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
@@ -31,4 +31,5 @@ pub mod rules;
 pub mod runs;
 pub mod shutdown;
 pub mod storage;
+pub mod tally;
 pub mod upkeep;
