@@ -5,10 +5,12 @@ mod counting;
 mod event;
 mod hub;
 mod large;
+mod look;
 mod message;
 mod publisher;
 mod sequencer;
 mod subscriber;
+mod waiter;
 
 pub use counting::count;
 pub use event::{Encoded, Event};
@@ -16,3 +18,4 @@ pub use hub::{Hub, HubOptions};
 pub use large::LargeEvent;
 pub use publisher::Publisher;
 pub use subscriber::{Item, Subscriber};
+pub use waiter::{WaitOptions, Waiter};

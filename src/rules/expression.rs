@@ -1,5 +1,7 @@
 //! Match expressions: a tree of `all`, `any`, `not` and leaves, each leaf a look at one part of a request.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::invalid::Invalid;
@@ -23,7 +25,7 @@ const SHOWN_VALUES: usize = 5;
 pub struct Expression(Node);
 
 #[derive(Debug)]
-enum Node {
+pub(super) enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
     Not(Box<Node>),
@@ -31,14 +33,14 @@ enum Node {
 }
 
 #[derive(Debug)]
-struct Leaf {
+pub(super) struct Leaf {
     place: Place,
     operator: Operator,
     inverted: bool,
     /// Looked at where nothing is found.
     default: Option<String>,
     /// As it was written, for explanations.
-    written: Value,
+    written: Arc<Value>,
 }
 
 impl Expression {
@@ -83,7 +85,7 @@ impl Expression {
 
     /// Whether any leaf looks into the body.
     pub fn looks_into_body(&self) -> bool {
-        self.0.any_leaf(&|leaf| leaf.place.is_in_body())
+        self.0.any_leaf(&|leaf| leaf.is_in_body())
     }
 
     /// The methods without which nothing matches, where the tree says so at its top.
@@ -94,6 +96,11 @@ impl Expression {
     /// How near the expression comes to a request, without the tree.
     pub fn nearness(&self, seen: &Seen<'_>) -> Nearness {
         self.0.nearness(seen)
+    }
+
+    /// The node at the top.
+    pub(super) fn root(&self) -> &Node {
+        &self.0
     }
 
     /// The tree with every verdict, and what each leaf saw.
@@ -157,12 +164,12 @@ impl Reading {
             false => operator::parse(object, self.pattern_bytes_max)?,
         };
         let (operator, inverted) = (parsed.operator, parsed.inverted);
-        Ok(Leaf { place, operator, inverted, default, written: written.clone() })
+        Ok(Leaf { place, operator, inverted, default, written: Arc::new(written.clone()) })
     }
 }
 
 impl Node {
-    fn holds(&self, seen: &Seen<'_>) -> bool {
+    pub(super) fn holds(&self, seen: &Seen<'_>) -> bool {
         match self {
             Self::All(nodes) => nodes.iter().all(|node| node.holds(seen)),
             Self::Any(nodes) => nodes.iter().any(|node| node.holds(seen)),
@@ -171,7 +178,7 @@ impl Node {
         }
     }
 
-    fn decided_without_body(&self, seen: &Seen<'_>) -> Option<bool> {
+    pub(super) fn decided_without_body(&self, seen: &Seen<'_>) -> Option<bool> {
         // A list is decided by the first that settles it, and else when all are.
         let settled_by = |nodes: &[Self], verdict: bool| {
             let mut decided = Some(!verdict);
@@ -188,7 +195,7 @@ impl Node {
             Self::All(nodes) => settled_by(nodes, false),
             Self::Any(nodes) => settled_by(nodes, true),
             Self::Not(node) => node.decided_without_body(seen).map(|holds| !holds),
-            Self::Leaf(leaf) => (!leaf.place.is_in_body()).then(|| leaf.holds(seen)),
+            Self::Leaf(leaf) => (!leaf.is_in_body()).then(|| leaf.holds(seen)),
         }
     }
 
@@ -224,7 +231,7 @@ impl Node {
             }
             Self::Leaf(leaf) => {
                 let holds = leaf.holds(seen);
-                let tree = json!({"holds": holds, "leaf": leaf.written, "saw": leaf.saw(seen)});
+                let tree = json!({"holds": holds, "leaf": *leaf.written, "saw": leaf.saw(seen)});
                 Explained { holds, near: Nearness { held: holds.into(), leaves: 1 }, tree }
             }
         }
@@ -269,6 +276,14 @@ fn several(name: &str, nodes: &[Node], seen: &Seen<'_>, verdict: impl Fn(&[Expla
 }
 
 impl Leaf {
+    pub(super) fn written(&self) -> Arc<Value> {
+        self.written.clone()
+    }
+
+    pub(super) fn is_in_body(&self) -> bool {
+        self.place.is_in_body()
+    }
+
     fn holds(&self, seen: &Seen<'_>) -> bool {
         !seen.is_out_of_time() && self.look(seen, |found| self.operator.holds(found)) != self.inverted
     }
@@ -283,7 +298,7 @@ impl Leaf {
         found || (none && self.default.as_deref().is_some_and(|default| enough(Found::Text(default))))
     }
 
-    fn saw(&self, seen: &Seen<'_>) -> Vec<Value> {
+    pub(super) fn saw(&self, seen: &Seen<'_>) -> Vec<Value> {
         let mut values = Vec::new();
         self.look(seen, |found| {
             values.push(shown(found));

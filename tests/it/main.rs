@@ -37,6 +37,7 @@ mod stream;
 mod tidy;
 mod tls;
 mod tokens;
+mod wait;
 
 fn main() -> ExitCode {
     if selftest::guard::is_to_hold() {
@@ -66,6 +67,7 @@ fn trials() -> Vec<Trial> {
         runs::trials(),
         access::trials(),
         tokens::trials(),
+        wait::trials(),
         settings::trials(),
         openapi::trials(),
         operations::trials(),
