@@ -140,6 +140,7 @@ macro_rules! conformance {
             what_a_run_was_asked_is_recorded_in_its_order_and_within_a_bound,
             what_a_prefix_has_caught_is_counted_in_steps,
             what_stands_behind_a_prefix_is_found_and_forgotten,
+            totals_of_which_nothing_is_left_are_forgotten_with_the_run,
         })
         .collect::<Vec<Trial>>()
     };
