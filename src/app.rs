@@ -16,13 +16,15 @@ use crate::config::{self, AuthMode, Settings};
 use crate::database::postgres::{PostgresDatabase, PostgresOptions};
 use crate::database::sqlite::{SqliteDatabase, SqliteOptions};
 use crate::database::{Database, DatabaseError, Migrate};
-use crate::feed::{Hub, Publisher};
+use crate::feed::{self, Hub, Publisher};
 use crate::http::{self, Listening, State};
 use crate::intake::{AnswerLog, Budget, Configuration, Intake, Journal, OnCommit};
 use crate::metrics::Metrics;
 use crate::model::{Entry, NodeState};
 use crate::presence::Presence;
+use crate::runs::{self, Runs};
 use crate::shutdown::Shutdown;
+use crate::tally::Tallies;
 use crate::upkeep::Upkeep;
 
 /// What is written at the end has so long at least, whatever the listeners took.
@@ -126,8 +128,11 @@ impl Node {
             shutdown.clone(),
         ));
         look_at_ceilings(intake.clone(), settings.capture.kept_bytes_max, &shutdown);
+        let tallies = Arc::new(Tallies::default());
+        shutdown.spawn(feed::count(hub.clone(), tallies.clone(), shutdown.clone()));
         let upkeep = Upkeep {
             database: database.clone(),
+            tallies,
             options: options::upkeep(&settings),
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -140,11 +145,22 @@ impl Node {
         let access = Arc::new(access);
         shutdown.spawn(access.clone().keep(shutdown.clone()));
 
+        let runs = Arc::new(Runs {
+            database: database.clone(),
+            options: options::runs(&settings),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            announce: announce(hub.clone(), publisher.clone()),
+            node,
+        });
+        shutdown.spawn(runs.clone().keep(shutdown.clone()));
+
         let options = options::server(&settings);
         let state = Arc::new(State::new(
             settings,
             database,
             access,
+            runs,
             intake,
             hub,
             publisher,
@@ -291,6 +307,12 @@ fn on_commit(hub: Arc<Hub>, publisher: Arc<Publisher>) -> OnCommit {
         publisher.publish(hub.epoch(), &entries);
         hub.offer_local(entries);
     })
+}
+
+/// One entry that was committed outside of the writer goes the same way.
+fn announce(hub: Arc<Hub>, publisher: Arc<Publisher>) -> runs::Announce {
+    let on_commit = on_commit(hub, publisher);
+    Box::new(move |entry| on_commit(vec![entry]))
 }
 
 /// Tells of the node as long as it runs.

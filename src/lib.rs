@@ -8,9 +8,9 @@
 //! | 7 | `cli` |
 //! | 6 | `app` |
 //! | 5 | `http` |
-//! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence` |
+//! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence`, `runs` |
 //! | 3 | `storage` |
-//! | 2 | `database`, `broker`, `config`, `metrics` |
+//! | 2 | `database`, `broker`, `config`, `metrics`, `tally` |
 //! | 1 | `rules`, `claims` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
@@ -29,6 +29,8 @@ pub mod metrics;
 pub mod model;
 pub mod presence;
 pub mod rules;
+pub mod runs;
 pub mod shutdown;
 pub mod storage;
+pub mod tally;
 pub mod upkeep;

@@ -2,6 +2,7 @@
 //! subscribers; every entry once, in order, with nothing missing.
 
 mod bell;
+mod counting;
 mod event;
 mod hub;
 mod large;
@@ -12,6 +13,7 @@ mod sequencer;
 mod subscriber;
 mod waiter;
 
+pub use counting::count;
 pub use event::{Encoded, Event};
 pub use hub::{Hub, HubOptions};
 pub use large::LargeEvent;

@@ -27,6 +27,7 @@ mod reports;
 mod resuming;
 mod retention;
 mod rules;
+mod runs;
 mod selftest;
 mod settings;
 mod shim;
@@ -63,6 +64,7 @@ fn trials() -> Vec<Trial> {
         stream::trials(),
         api::trials(),
         rules::trials(),
+        runs::trials(),
         access::trials(),
         tokens::trials(),
         wait::trials(),
