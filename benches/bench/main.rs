@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         ["bare", port] => bare::serve(port.parse().unwrap()),
         ["sketch", port, url] => sketch::serve(port.parse().unwrap(), url),
         ["load", rest @ ..] => runtime.block_on(load::run(rest)),
-        ["waits", rest @ ..] => runtime.block_on(waits::run(rest)),
+        ["waiting", rest @ ..] => runtime.block_on(waits::run(rest)),
         ["watch", rest @ ..] => runtime.block_on(watch::run(rest)),
         only => {
             let result = runtime.block_on(measure(only));

@@ -29,7 +29,7 @@ pub async fn measure(report: &mut Report, time: Duration) -> TestResult {
     let seconds = time.as_secs_f64().to_string();
     for waiters in [1, 100, 1_000] {
         let (before, begin) = (two.cpu_time()?, Instant::now());
-        let words = ["waits", &one.address(), &two.address(), &waiters.to_string(), &seconds];
+        let words = ["waiting", &one.address(), &two.address(), &waiters.to_string(), &seconds];
         let result = role::result(role::start(&words)?).await?;
         let cpu = (two.cpu_time()? - before).as_secs_f64() / begin.elapsed().as_secs_f64();
         let ms = |key: &str| result[key].as_f64().unwrap_or(f64::NAN) / 1000.0;
@@ -54,10 +54,10 @@ struct Told {
     waits: Vec<(usize, u64, u64)>,
 }
 
-/// `waits SENDERS' ADDRESS, WAITERS' ADDRESS, WAITERS, SECONDS`: each waiter waits for the captures of an endpoint of
+/// `waiting SENDERS' ADDRESS, WAITERS' ADDRESS, WAITERS, SECONDS`: each waiter waits for the captures of an endpoint of
 /// its own, one after the other. Prints captures a second, and what the answers took.
 pub async fn run(words: &[&str]) -> TestResult {
-    let [senders, waiters_at, waiters, seconds] = words else { return Err("waits: wrong usage".into()) };
+    let [senders, waiters_at, waiters, seconds] = words else { return Err("waiting: wrong usage".into()) };
     let (waiters, seconds): (usize, f64) = (waiters.parse()?, seconds.parse()?);
     let captures = (PER_SECOND as f64 * seconds) as usize;
     let told = Rc::new(RefCell::new(Told { answered_us: vec![None; captures], waits: Vec::new() }));
