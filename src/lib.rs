@@ -11,7 +11,7 @@
 //! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence` |
 //! | 3 | `storage` |
 //! | 2 | `database`, `broker`, `config`, `metrics` |
-//! | 1 | `rules` |
+//! | 1 | `rules`, `export` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
 pub mod access;
@@ -21,6 +21,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod database;
+pub mod export;
 pub mod feed;
 pub mod http;
 pub mod intake;

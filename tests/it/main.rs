@@ -16,6 +16,7 @@ mod autobahn;
 mod capture;
 mod cluster;
 mod conformance;
+mod exports;
 mod faults;
 mod harness;
 mod hostile;
@@ -61,6 +62,7 @@ fn trials() -> Vec<Trial> {
         sockets::trials(),
         stream::trials(),
         api::trials(),
+        exports::trials(),
         rules::trials(),
         access::trials(),
         tokens::trials(),
