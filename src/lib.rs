@@ -8,15 +8,16 @@
 //! | 7 | `cli` |
 //! | 6 | `app` |
 //! | 5 | `http` |
-//! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence` |
+//! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence`, `inquiry` |
 //! | 3 | `storage` |
 //! | 2 | `database`, `broker`, `config`, `metrics` |
-//! | 1 | `rules`, `export` |
+//! | 1 | `rules`, `claims`, `export` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
 pub mod access;
 pub mod app;
 pub mod broker;
+pub mod claims;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -2,7 +2,6 @@
 //! subscribers; every entry once, in order, with nothing missing.
 
 mod event;
-mod filter;
 mod hub;
 mod large;
 mod message;
@@ -11,8 +10,7 @@ mod sequencer;
 mod subscriber;
 
 pub use event::{Encoded, Event};
-pub use filter::Filter;
 pub use hub::{Hub, HubOptions};
 pub use large::LargeEvent;
 pub use publisher::Publisher;
-pub use subscriber::{Item, Since, Subscriber};
+pub use subscriber::{Item, Subscriber};

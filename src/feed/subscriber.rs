@@ -6,26 +6,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::event::{Encoded, Event};
-use super::filter::Filter;
 use super::hub::Hub;
 use super::large::LargeEvent;
 use crate::database::DatabaseError;
 use crate::model::wire::BodyForm;
-use crate::model::{Cursor, EntryKind};
+use crate::model::{Cursor, EntryKind, Filter, Since};
 use crate::storage;
 
 /// Events that are taken from the ring at a time.
 const TAKE_MAX: usize = 128;
-
-/// Where a subscription begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Since {
-    Now,
-    Earliest,
-    /// Microseconds since the Unix epoch.
-    Time(i64),
-    Cursor(Cursor),
-}
 
 /// What a subscriber is to be sent.
 #[derive(Debug, Clone)]

@@ -13,6 +13,7 @@ pub mod nodes;
 pub mod query;
 pub mod reports;
 pub mod rules;
+pub mod selection;
 pub mod settings;
 pub mod tickets;
 pub mod tokens;
