@@ -138,6 +138,9 @@ pub struct Metrics {
     pub panics: Counter,
     pub unauthorized: Counter,
     pub template_failures: Counter,
+    pub inquiries: Gauge,
+    pub inquiry_captures: Counter,
+    pub inquiries_refused: Counter,
 }
 
 impl Default for Metrics {
@@ -269,6 +272,17 @@ impl Metrics {
             template_failures: register!(
                 "template_failures",
                 "Replies whose template failed; their senders got a 500",
+                Counter::default()
+            ),
+            inquiries: register!("inquiries", "Inquiries that look at what is kept now", Gauge::default()),
+            inquiry_captures: register!(
+                "inquiry_captures",
+                "Captures that inquiries have looked at",
+                Counter::default()
+            ),
+            inquiries_refused: register!(
+                "inquiries_refused",
+                "Inquiries that found no turn to look",
                 Counter::default()
             ),
             unauthorized: register!(

@@ -177,10 +177,7 @@ impl<'a> Reading<'a> {
 
     fn named(&mut self, value: &Value) -> Result<Named, Invalid> {
         let mut object = Object::of(value)?;
-        let name = object.read("name", |value| match value.as_str() {
-            Some(name) if (1..=NAME_BYTES_MAX).contains(&name.len()) => Ok(name.to_owned()),
-            _ => Err(Invalid::here(format!("a text of 1 to {NAME_BYTES_MAX} bytes is expected"))),
-        })?;
+        let name = object.read("name", name)?;
         let given = ["count", "in_order", "spacing", "unique_by"].into_iter().filter(|form| object.has(form));
         if given.count() != 1 {
             let why = "one of `count`, `in_order`, `spacing` and `unique_by` is expected";
@@ -236,6 +233,17 @@ impl<'a> Reading<'a> {
         let key = Key::parse(&mut object)?;
         object.end()?;
         Ok(Claim::UniqueBy(about, key, Unique::default()))
+    }
+}
+
+/// What people call a claim, or a whole verification.
+///
+/// # Errors
+/// Where it is no text, or an empty or a long one.
+pub fn name(value: &Value) -> Result<String, Invalid> {
+    match value.as_str() {
+        Some(name) if (1..=NAME_BYTES_MAX).contains(&name.len()) => Ok(name.to_owned()),
+        _ => Err(Invalid::here(format!("a text of 1 to {NAME_BYTES_MAX} bytes is expected"))),
     }
 }
 

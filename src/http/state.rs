@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::database::Database;
 use crate::feed::{Hub, Publisher};
+use crate::inquiry::Inquiries;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::model::{EndpointCode, Entry};
@@ -26,6 +27,7 @@ pub struct State {
     pub database: Arc<dyn Database>,
     pub access: Arc<Access>,
     pub intake: Arc<Intake>,
+    pub inquiries: Arc<Inquiries>,
     pub hub: Arc<Hub>,
     pub publisher: Arc<Publisher>,
     pub broker: Arc<dyn Broker>,
@@ -48,6 +50,7 @@ impl State {
         database: Arc<dyn Database>,
         access: Arc<Access>,
         intake: Arc<Intake>,
+        inquiries: Arc<Inquiries>,
         hub: Arc<Hub>,
         publisher: Arc<Publisher>,
         broker: Arc<dyn Broker>,
@@ -63,6 +66,7 @@ impl State {
             database,
             access,
             intake,
+            inquiries,
             hub,
             publisher,
             broker,
