@@ -20,6 +20,7 @@ mod exports;
 mod faults;
 mod harness;
 mod hostile;
+mod inquiry;
 mod memory;
 mod nodes;
 mod openapi;
@@ -63,6 +64,7 @@ fn trials() -> Vec<Trial> {
         stream::trials(),
         api::trials(),
         exports::trials(),
+        inquiry::trials(),
         rules::trials(),
         access::trials(),
         tokens::trials(),
