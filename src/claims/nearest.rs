@@ -43,6 +43,11 @@ impl Nearest {
         self.0.insert(place, miss);
     }
 
+    /// Forgets those that are not to be told any more.
+    pub fn retain(&mut self, stays: impl Fn(&Miss) -> bool) {
+        self.0.retain(stays);
+    }
+
     /// The nearest first.
     pub fn misses(&self) -> &[Miss] {
         &self.0

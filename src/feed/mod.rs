@@ -4,13 +4,16 @@
 mod event;
 mod hub;
 mod large;
+mod look;
 mod message;
 mod publisher;
 mod sequencer;
 mod subscriber;
+mod waiter;
 
 pub use event::{Encoded, Event};
 pub use hub::{Hub, HubOptions};
 pub use large::LargeEvent;
 pub use publisher::Publisher;
 pub use subscriber::{Item, Subscriber};
+pub use waiter::{WaitOptions, Waiter};

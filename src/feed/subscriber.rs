@@ -113,9 +113,20 @@ impl Subscriber {
     /// # Errors
     /// Where the database is needed and does not answer. Calling again goes on at the same place.
     pub async fn next(&mut self) -> Result<Vec<Item>, DatabaseError> {
+        self.next_up_to(i64::MAX).await
+    }
+
+    /// The same, but empty once everything up to a place was returned.
+    ///
+    /// # Errors
+    /// As [`Self::next`] does.
+    pub async fn next_up_to(&mut self, seq: i64) -> Result<Vec<Item>, DatabaseError> {
         loop {
             if !self.pending.is_empty() {
                 return Ok(std::mem::take(&mut self.pending));
+            }
+            if self.place >= seq {
+                return Ok(Vec::new());
             }
             self.changes.mark_unchanged();
             match self.take_from_ring() {

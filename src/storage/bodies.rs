@@ -50,23 +50,30 @@ pub async fn read_start(
     Ok(body.freeze())
 }
 
-/// As much of a kept capture's body as an expression's verdict depends on, at most so many bytes of one in parts:
-/// those are read only where the rest of the capture does not decide.
-pub async fn read_for(
+/// A kept capture's body, as far as an expression's verdict depends on it.
+pub struct Look {
+    pub body: Bytes,
+    /// False where the body is in parts, which were not read: the rest of the capture decides.
+    pub is_read: bool,
+}
+
+/// Gets as much of a body as an expression's verdict depends on, at most so many bytes of one in parts: those are
+/// read only where the rest of the capture does not decide.
+pub async fn look(
     database: &dyn Database,
     expression: &Expression,
     capture: &Capture,
     rules_within: Option<&Glob>,
     bytes_max: usize,
-) -> Result<Bytes, DatabaseError> {
+) -> Result<Look, DatabaseError> {
     match &capture.body.content {
-        BodyContent::Inline(body) => Ok(body.clone()),
+        BodyContent::Inline(body) => Ok(Look { body: body.clone(), is_read: true }),
         BodyContent::Parts { start } => {
             let decided = expression.decided_without_body(&Seen::of_kept(capture).within(rules_within));
             if decided.is_some() {
-                return Ok(start.clone());
+                return Ok(Look { body: start.clone(), is_read: false });
             }
-            read_start(database, capture, bytes_max).await
+            Ok(Look { body: read_start(database, capture, bytes_max).await?, is_read: true })
         }
     }
 }
@@ -80,8 +87,8 @@ pub async fn matches(
     rules_within: Option<&Glob>,
     bytes_max: usize,
 ) -> Result<bool, DatabaseError> {
-    let body = read_for(database, expression, capture, rules_within, bytes_max).await?;
-    let seen = Seen::new(capture, &body).within(rules_within);
+    let look = look(database, expression, capture, rules_within, bytes_max).await?;
+    let seen = Seen::new(capture, &look.body).within(rules_within);
     Ok(expression.matches(&seen) && !seen.gave_up())
 }
 

@@ -19,3 +19,4 @@ pub mod settings;
 pub mod tickets;
 pub mod tokens;
 pub mod tries;
+pub mod waits;
