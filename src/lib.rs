@@ -10,7 +10,7 @@
 //! | 5 | `http` |
 //! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence`, `inquiry` |
 //! | 3 | `storage` |
-//! | 2 | `database`, `broker`, `config`, `metrics` |
+//! | 2 | `database`, `broker`, `config`, `metrics`, `tally` |
 //! | 1 | `rules`, `claims`, `export` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
@@ -33,4 +33,5 @@ pub mod presence;
 pub mod rules;
 pub mod shutdown;
 pub mod storage;
+pub mod tally;
 pub mod upkeep;
