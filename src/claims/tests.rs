@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use super::Count;
 use super::evidence::{EVIDENCE_MAX, UNDECIDED, Verdict};
+use super::number::Number;
 use super::order::{InOrder, Others};
 use super::spacing::{Bounds, Spacing, Terms};
-use super::tally::Tally;
 use super::unique::Unique;
 use super::verify::Verification;
 use crate::model::{BodyContent, Capture};
@@ -373,17 +373,17 @@ proptest! {
     fn a_count_is_that_of_all(found in 0u64..8, n in 0u64..8, bound in 0usize..3) {
         let form = ["at_least", "exactly", "at_most"][bound];
         let n = if bound == 0 { n.max(1) } else { n };
-        let mut tally = Tally::new(Count::parse(&json!({form: n})).unwrap());
+        let mut counted = Number::new(Count::parse(&json!({form: n})).unwrap());
         for number in 0..found {
-            tally.take(&capture(usize::try_from(number).unwrap(), 0, &json!({})));
+            counted.take(&capture(usize::try_from(number).unwrap(), 0, &json!({})));
         }
         let holds = match bound { 0 => found >= n, 1 => found == n, _ => found <= n };
-        let verdict = tally.verdict(true);
+        let verdict = counted.verdict(true);
         prop_assert_eq!(verdict.holds, Some(holds));
         let past = if bound == 0 { 0 } else { found.saturating_sub(n) };
         prop_assert_eq!(verdict.captures.len() as u64, past);
         // What is decided in part stays so.
-        if let Some(early) = tally.verdict(false).holds {
+        if let Some(early) = counted.verdict(false).holds {
             prop_assert_eq!(early, holds);
         }
     }

@@ -199,7 +199,7 @@ async fn large_bodies_are_looked_into() -> TestResult {
 
 /// One that would take long says how far it came, and can be gone on with.
 async fn a_look_ends_in_time() -> TestResult {
-    const CAPTURES: u64 = 60;
+    const CAPTURES: u64 = 250;
     let node = Node::builder().setting("inquiry.scan_time_max_s", 1).start().await?;
     let document = slow(&node, CAPTURES).await?;
     let (mut next, mut scanned, mut answers) = (json!("earliest"), 0, 0);
