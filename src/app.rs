@@ -100,6 +100,7 @@ impl Node {
         ));
         let subscription = broker.subscribe(&topic);
         shutdown.spawn(hub.clone().keep(subscription, shutdown.clone()));
+        shutdown.spawn(hub.clone().ring(shutdown.clone()));
 
         let configuration = Arc::new(Configuration::new(
             database.clone(),
