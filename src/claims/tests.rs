@@ -346,7 +346,7 @@ proptest! {
             .collect();
         let verdict = spacing.verdict(true);
         prop_assert_eq!(verdict.holds, Some(wrong.is_empty() && found.len() >= bounds.len()));
-        prop_assert_eq!(numbers(&verdict), wrong.clone());
+        prop_assert_eq!(&numbers(&verdict), &wrong);
         prop_assert_eq!(spacing.verdict(false).holds, (!wrong.is_empty()).then_some(false));
     }
 

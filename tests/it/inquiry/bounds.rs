@@ -279,7 +279,7 @@ async fn inquiries_wait_for_their_turn_and_too_many_are_refused() -> TestResult 
     let (first, second, refused) = tokio::join!(first, second, refused);
     refused?;
     for answer in [first?, second?] {
-        assert_eq!(ids(&answer.json()?), [id.clone()], "{}", answer.text());
+        assert_eq!(ids(&answer.json()?), std::slice::from_ref(&id), "{}", answer.text());
     }
     eventually(Duration::from_secs(5), "nobody looks", || async {
         node.metric("creel_inquiries").await.is_ok_and(|now| now == 0.0)
