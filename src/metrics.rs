@@ -142,6 +142,7 @@ pub struct Metrics {
     pub inquiries: Gauge,
     pub inquiry_captures: Counter,
     pub inquiries_refused: Counter,
+    pub runs_open: Gauge,
 }
 
 impl Default for Metrics {
@@ -287,6 +288,7 @@ impl Metrics {
                 "Inquiries that found no turn to look",
                 Counter::default()
             ),
+            runs_open: register!("runs_open", "Runs of the cluster that are not closed", Gauge::default()),
             unauthorized: register!(
                 "unauthorized",
                 "Requests refused for their token, scope, host or origin",

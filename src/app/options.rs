@@ -5,6 +5,7 @@ use crate::feed::HubOptions;
 use crate::http::ServerOptions;
 use crate::inquiry::InquiryOptions;
 use crate::intake::{IntakeOptions, JournalOptions};
+use crate::runs::RunOptions;
 use crate::upkeep::{RollupOptions, UpkeepOptions};
 
 pub fn hub(feed: &config::Feed) -> HubOptions {
@@ -67,6 +68,16 @@ pub fn inquiry(settings: &Settings) -> InquiryOptions {
         scans_max: inquiry.scans_max,
         scans_waiting_max: inquiry.scans_waiting_max,
         body_bytes_max: settings.rules.body_bytes_max,
+    }
+}
+
+pub fn runs(settings: &Settings) -> RunOptions {
+    RunOptions {
+        open_max: settings.runs.open_max,
+        kept: settings.runs.kept(),
+        rules_max: settings.rules.rules_max,
+        endpoints_max: settings.rules.endpoints_max,
+        rules: settings.rules.options(),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::model::{EndpointCode, Entry};
 use crate::rules::template::RenderLimits;
+use crate::runs::Runs;
 use crate::shutdown::Shutdown;
 
 /// One node, as the skin sees it.
@@ -26,6 +27,7 @@ pub struct State {
     pub settings: Settings,
     pub database: Arc<dyn Database>,
     pub access: Arc<Access>,
+    pub runs: Arc<Runs>,
     pub intake: Arc<Intake>,
     pub inquiries: Arc<Inquiries>,
     pub hub: Arc<Hub>,
@@ -51,6 +53,7 @@ impl State {
         settings: Settings,
         database: Arc<dyn Database>,
         access: Arc<Access>,
+        runs: Arc<Runs>,
         intake: Arc<Intake>,
         inquiries: Arc<Inquiries>,
         hub: Arc<Hub>,
@@ -68,6 +71,7 @@ impl State {
             settings,
             database,
             access,
+            runs,
             intake,
             inquiries,
             hub,
