@@ -18,6 +18,7 @@ use crate::database::sqlite::{SqliteDatabase, SqliteOptions};
 use crate::database::{Database, DatabaseError, Migrate};
 use crate::feed::{self, Hub, Publisher};
 use crate::http::{self, Listening, State};
+use crate::inquiry::Inquiries;
 use crate::intake::{AnswerLog, Budget, Configuration, Intake, Journal, OnCommit};
 use crate::metrics::Metrics;
 use crate::model::{Entry, NodeState};
@@ -145,6 +146,12 @@ impl Node {
         let access = Arc::new(access);
         shutdown.spawn(access.clone().keep(shutdown.clone()));
 
+        let inquiries = Arc::new(Inquiries::new(
+            database.clone(),
+            options::inquiry(&settings),
+            metrics.clone(),
+            shutdown.clone(),
+        ));
         let runs = Arc::new(Runs {
             database: database.clone(),
             options: options::runs(&settings),
@@ -162,6 +169,7 @@ impl Node {
             access,
             runs,
             intake,
+            inquiries,
             hub,
             publisher,
             broker.clone(),

@@ -139,6 +139,9 @@ pub struct Metrics {
     pub panics: Counter,
     pub unauthorized: Counter,
     pub template_failures: Counter,
+    pub inquiries: Gauge,
+    pub inquiry_captures: Counter,
+    pub inquiries_refused: Counter,
     pub runs_open: Gauge,
 }
 
@@ -272,6 +275,17 @@ impl Metrics {
             template_failures: register!(
                 "template_failures",
                 "Replies whose template failed; their senders got a 500",
+                Counter::default()
+            ),
+            inquiries: register!("inquiries", "Inquiries that look at what is kept now", Gauge::default()),
+            inquiry_captures: register!(
+                "inquiry_captures",
+                "Captures that inquiries have looked at",
+                Counter::default()
+            ),
+            inquiries_refused: register!(
+                "inquiries_refused",
+                "Inquiries that found no turn to look",
                 Counter::default()
             ),
             runs_open: register!("runs_open", "Runs of the cluster that are not closed", Gauge::default()),

@@ -16,9 +16,11 @@ mod autobahn;
 mod capture;
 mod cluster;
 mod conformance;
+mod exports;
 mod faults;
 mod harness;
 mod hostile;
+mod inquiry;
 mod memory;
 mod nodes;
 mod openapi;
@@ -63,6 +65,8 @@ fn trials() -> Vec<Trial> {
         sockets::trials(),
         stream::trials(),
         api::trials(),
+        exports::trials(),
+        inquiry::trials(),
         rules::trials(),
         runs::trials(),
         access::trials(),
