@@ -10,7 +10,7 @@
 //! | 5 | `http` |
 //! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence` |
 //! | 3 | `storage` |
-//! | 2 | `database`, `broker`, `config`, `metrics` |
+//! | 2 | `database`, `broker`, `config`, `metrics`, `client` |
 //! | 1 | `rules` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
@@ -18,6 +18,7 @@ pub mod access;
 pub mod app;
 pub mod broker;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod database;

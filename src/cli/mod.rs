@@ -1,30 +1,42 @@
-//! The command line: a file a subcommand.
+//! The command line: a file a subcommand. Some run or mend a node and read its settings; the others ask a
+//! node, as [`session`] tells.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio::runtime::Runtime;
 
 use crate::config::{self, InvalidSettings, Settings, Source};
 
+mod captures;
 mod docs;
+mod exit;
 mod healthcheck;
 mod logging;
 mod migrate;
 mod serve;
+mod session;
+mod show;
+mod terminal;
 mod token;
+
+use session::NodeArgs;
 
 /// Catches every HTTP request sent to it, keeps it, answers it, and shows it live.
 ///
 /// Without a subcommand, `creel` serves: one node on 127.0.0.1:9669, SQLite in ./creel-data, nothing else.
 #[derive(Debug, Parser)]
-#[command(name = "creel", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(name = "creel", version, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
     serve: serve::ServeArgs,
+    #[command(flatten)]
+    node: NodeArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -36,6 +48,9 @@ enum Command {
     /// Make, list and revoke tokens, in the database itself.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// List, show and remove what was caught.
+    #[command(subcommand)]
+    Captures(captures::CapturesCommand),
     /// Ask a node whether it is alive; for container health checks. Exit code 0 means it is.
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Print the reference of settings as Markdown.
@@ -67,9 +82,16 @@ impl SettingsArgs {
     }
 }
 
-/// Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage or settings.
+/// The flags of `creel` without a subcommand.
+const SERVE_FLAGS: [&str; 5] = ["config", "database", "listen", "broker", "check_config"];
+
+/// Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage or settings; commands that
+/// ask a node have those of [`exit::Exit`].
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    check_place(&matches, cli.command.as_ref(), &cli.node);
+    let node = cli.node;
     match cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Serve(args)) => serve::run(&args),
@@ -77,6 +99,36 @@ pub fn run() -> ExitCode {
         Some(Command::Token(command)) => token::run(&command),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
         Some(Command::SettingsReference) => docs::settings(),
+        Some(Command::Captures(command)) => captures::run(command, node),
+    }
+}
+
+/// Ends the process where a flag stands in front of a subcommand that it is not for.
+fn check_place(matches: &ArgMatches, command: Option<&Command>, node: &NodeArgs) {
+    let said = |flag: &&str| matches.value_source(flag) == Some(ValueSource::CommandLine);
+    let refuse = |text: String| Cli::command().error(ErrorKind::ArgumentConflict, text).exit();
+    if let Some(flag) = SERVE_FLAGS.iter().find(|flag| command.is_some() && said(flag)) {
+        let flag = flag.replace('_', "-");
+        refuse(format!(
+            "--{flag} cannot stand before a subcommand; say it behind, where the subcommand has it"
+        ));
+    }
+    if node.is_given() && !command.is_some_and(Command::asks_a_node) {
+        refuse("--url and --token are for the commands that ask a node, as `creel captures list`".to_owned());
+    }
+}
+
+impl Command {
+    /// Whether it works through the API of a node, and not on a database or on nothing.
+    fn asks_a_node(&self) -> bool {
+        match self {
+            Self::Serve(_)
+            | Self::Migrate(_)
+            | Self::Token(_)
+            | Self::Healthcheck(_)
+            | Self::SettingsReference => false,
+            Self::Captures(_) => true,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod access;
 mod api;
 mod autobahn;
 mod capture;
+mod cli;
 mod cluster;
 mod conformance;
 mod faults;
@@ -62,6 +63,7 @@ fn trials() -> Vec<Trial> {
         stream::trials(),
         api::trials(),
         rules::trials(),
+        cli::trials(),
         access::trials(),
         tokens::trials(),
         settings::trials(),

@@ -14,7 +14,7 @@ const LAYERS: [(u8, &[&str]); 8] = [
     (5, &["http"]),
     (4, &["access", "intake", "feed", "upkeep", "presence"]),
     (3, &["storage"]),
-    (2, &["database", "broker", "config", "metrics"]),
+    (2, &["database", "broker", "config", "metrics", "client"]),
     (1, &["rules"]),
     (0, &["model", "clock", "shutdown"]),
 ];

@@ -1,0 +1,133 @@
+//! What every command that asks a node has: where the node is, the token, the terminal, and an end.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::exit::{Exit, Failed, Outcome};
+use super::terminal::Terminal;
+use crate::client::{Api, HttpUrl, Token};
+
+const URL_DEFAULT: &str = "http://127.0.0.1:9669";
+/// A command that was told to end has so long for it.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Which node is asked, and as whom.
+///
+/// The variables are not clap's to read: it would show the token's value in its help.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NodeArgs {
+    /// The node to ask [env: CREEL_URL] [default: http://127.0.0.1:9669].
+    #[arg(long, value_name = "URL", help_heading = "Node", display_order = 900)]
+    pub url: Option<String>,
+    /// The token to ask with. Better in the variable: others can see what a command was started with
+    /// [env: CREEL_TOKEN].
+    #[arg(long, value_name = "TOKEN", help_heading = "Node", display_order = 901)]
+    pub token: Option<String>,
+}
+
+/// How lists are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ListFormat {
+    /// Columns for people.
+    #[default]
+    Table,
+    /// A line of JSON an item.
+    Json,
+}
+
+impl NodeArgs {
+    /// What was said behind the subcommand stands above what was said before it.
+    pub fn over(self, before: Self) -> Self {
+        Self { url: self.url.or(before.url), token: self.token.or(before.token) }
+    }
+
+    pub fn is_given(&self) -> bool {
+        self.url.is_some() || self.token.is_some()
+    }
+
+    /// Flags stand above variables; a variable that is empty is none.
+    fn api(self) -> Outcome<Api> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let url = self.url.or_else(|| variable("CREEL_URL")).unwrap_or_else(|| URL_DEFAULT.to_owned());
+        let url = HttpUrl::parse(&url).map_err(|error| {
+            Failed::usage(format!("--url (or CREEL_URL) is not valid: {error}"))
+                .hint("the URL of a node looks like http://127.0.0.1:9669")
+        })?;
+        let token =
+            match self.token.or_else(|| variable("CREEL_TOKEN")) {
+                // Not shown, not even here.
+                Some(text) => Some(Token::parse(&text).ok_or_else(|| {
+                    Failed::usage("--token (or CREEL_TOKEN) has characters that no token has")
+                })?),
+                None => None,
+            };
+        Ok(Api::new(url, token))
+    }
+}
+
+/// What a command works with.
+pub struct Session {
+    pub api: Api,
+    pub terminal: Terminal,
+    /// Ctrl-C, or SIGTERM.
+    pub stop: CancellationToken,
+}
+
+/// Runs a command that just ends when it is told to.
+pub fn run(node: NodeArgs, command: impl AsyncFnOnce(&Session) -> Outcome) -> ExitCode {
+    run_to_its_end(node, async |session: &Session| {
+        tokio::select! {
+            outcome = command(session) => outcome,
+            () = session.stop.cancelled() => Ok(Exit::Interrupted),
+        }
+    })
+}
+
+/// Runs a command that ends by itself when `stop` says so, and has something left to say then.
+pub fn run_to_its_end(node: NodeArgs, command: impl AsyncFnOnce(&Session) -> Outcome) -> ExitCode {
+    let terminal = Terminal::find();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let outcome = runtime.map_err(Failed::from).and_then(|runtime| {
+        let outcome = runtime.block_on(async {
+            let session = Session { api: node.api()?, terminal, stop: CancellationToken::new() };
+            watch_signals(session.stop.clone())?;
+            command(&session).await
+        });
+        // A look-up of a name that hangs does not hold up the end.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(exit) => exit.into(),
+        // Who closed the pipe knows why.
+        Err(failed) if failed.exit == Exit::PipeClosed => failed.exit.into(),
+        Err(failed) => {
+            terminal.complain(&failed);
+            failed.exit.into()
+        }
+    }
+}
+
+/// The first signal asks the command to end; the second, or time, ends it.
+fn watch_signals(stop: CancellationToken) -> Outcome<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::spawn(async move {
+        let code = next(&mut interrupt, &mut terminate).await;
+        stop.cancel();
+        tokio::time::timeout(FAREWELL, next(&mut interrupt, &mut terminate)).await.unwrap_or_default();
+        std::process::exit(code);
+    });
+    Ok(())
+}
+
+/// The exit code that goes with the signal.
+async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> i32 {
+    tokio::select! {
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    }
+}
