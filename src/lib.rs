@@ -11,12 +11,13 @@
 //! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence` |
 //! | 3 | `storage` |
 //! | 2 | `database`, `broker`, `config`, `metrics`, `client` |
-//! | 1 | `rules` |
+//! | 1 | `rules`, `claims` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
 pub mod access;
 pub mod app;
 pub mod broker;
+pub mod claims;
 pub mod cli;
 pub mod client;
 pub mod clock;

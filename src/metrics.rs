@@ -125,6 +125,7 @@ pub struct Metrics {
     pub feed_lag_seconds: Histogram,
     pub subscribers: Gauge,
     pub subscribers_catching_up: Gauge,
+    pub waiters: Gauge,
     pub slow_subscribers: Counter,
     pub deliveries: Counter,
     pub capture_sockets: Gauge,
@@ -231,6 +232,7 @@ impl Metrics {
                 "Subscribers fed from the database now",
                 Gauge::default()
             ),
+            waiters: register!("waiters", "Waits for captures that go on now", Gauge::default()),
             slow_subscribers: register!(
                 "slow_subscribers",
                 "Times a subscriber had to be fed from the database",

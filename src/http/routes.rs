@@ -129,6 +129,7 @@ fn for_operators() -> Vec<Row> {
 fn the_api() -> Vec<Row> {
     vec![
         row("/captures", [("GET", Read, get().to(api::captures::list))]),
+        row("/captures/wait", [("POST", Read, web::post().to(api::waits::wait))]),
         row(
             "/captures/{id}",
             [

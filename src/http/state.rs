@@ -35,6 +35,8 @@ pub struct State {
     /// Places for subscribers, and for capture sockets.
     pub subscribers: Arc<Semaphore>,
     pub sockets: Arc<Semaphore>,
+    /// Places for waits.
+    pub waiters: Arc<Semaphore>,
     pub render_limits: RenderLimits,
     /// Sockets that have begun to close.
     closing: AtomicU64,
@@ -58,6 +60,7 @@ impl State {
         Self {
             subscribers: Arc::new(Semaphore::new(settings.stream.subscribers_max)),
             sockets: Arc::new(Semaphore::new(settings.capture.websocket.sockets_max)),
+            waiters: Arc::new(Semaphore::new(settings.inquiry.waiters_max)),
             render_limits: settings.rules.render_limits(),
             settings,
             database,

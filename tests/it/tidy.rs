@@ -15,7 +15,7 @@ const LAYERS: [(u8, &[&str]); 8] = [
     (4, &["access", "intake", "feed", "upkeep", "presence"]),
     (3, &["storage"]),
     (2, &["database", "broker", "config", "metrics", "client"]),
-    (1, &["rules"]),
+    (1, &["rules", "claims"]),
     (0, &["model", "clock", "shutdown"]),
 ];
 /// Its modules never use each other; they meet in `model` and are joined in `app`.

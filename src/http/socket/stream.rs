@@ -7,16 +7,16 @@ use futures_util::stream;
 use super::messages::Messages;
 use super::stream_body::{Framing, Reader, StreamBody};
 use crate::access::{Identity, Places};
-use crate::feed::{Filter, Since, Subscriber};
+use crate::feed::Subscriber;
 use crate::http::api::captures::body_form;
 use crate::http::api::query::{Query, invalid};
 use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
-use crate::model::Glob;
 use crate::model::limits::FILTER_TERMS_MAX;
 use crate::model::time::parse_rfc3339;
 use crate::model::wire::BodyForm;
+use crate::model::{Filter, Glob, Since};
 
 /// The largest message that a subscriber may send, in bytes.
 const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -84,7 +84,8 @@ fn framing(request: &HttpRequest) -> Framing {
     if accept.to_ascii_lowercase().contains("text/event-stream") { Framing::Sse } else { Framing::Lines }
 }
 
-fn parse_since(text: &str, places: &Places) -> Result<Since, Problem> {
+/// A place to begin at, as a client names it.
+pub fn parse_since(text: &str, places: &Places) -> Result<Since, Problem> {
     match text {
         "now" => Ok(Since::Now),
         "earliest" => Ok(Since::Earliest),

@@ -1,8 +1,8 @@
-//! What a subscriber wants to see.
+//! What a reader of the journal wants to see: a subscriber, or who asks about what is kept.
 
 use std::collections::HashSet;
 
-use crate::model::{Entry, EntryKind, Glob};
+use super::{Entry, EntryKind, Glob};
 
 /// Endpoints by pattern and methods by name; none means all.
 #[derive(Debug, Clone, Default)]
