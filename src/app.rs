@@ -22,6 +22,7 @@ use crate::intake::{AnswerLog, Budget, Configuration, Intake, Journal, OnCommit}
 use crate::metrics::Metrics;
 use crate::model::{Entry, NodeState};
 use crate::presence::Presence;
+use crate::runs::{self, Runs};
 use crate::shutdown::Shutdown;
 use crate::upkeep::Upkeep;
 
@@ -139,11 +140,22 @@ impl Node {
         let access = Arc::new(access);
         shutdown.spawn(access.clone().keep(shutdown.clone()));
 
+        let runs = Arc::new(Runs {
+            database: database.clone(),
+            options: options::runs(&settings),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            announce: announce(hub.clone(), publisher.clone()),
+            node,
+        });
+        shutdown.spawn(runs.clone().keep(shutdown.clone()));
+
         let options = options::server(&settings);
         let state = Arc::new(State::new(
             settings,
             database,
             access,
+            runs,
             intake,
             hub,
             publisher,
@@ -290,6 +302,12 @@ fn on_commit(hub: Arc<Hub>, publisher: Arc<Publisher>) -> OnCommit {
         publisher.publish(hub.epoch(), &entries);
         hub.offer_local(entries);
     })
+}
+
+/// One entry that was committed outside of the writer goes the same way.
+fn announce(hub: Arc<Hub>, publisher: Arc<Publisher>) -> runs::Announce {
+    let on_commit = on_commit(hub, publisher);
+    Box::new(move |entry| on_commit(vec![entry]))
 }
 
 /// Tells of the node as long as it runs.

@@ -8,7 +8,7 @@
 //! | 7 | `cli` |
 //! | 6 | `app` |
 //! | 5 | `http` |
-//! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence` |
+//! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence`, `runs` |
 //! | 3 | `storage` |
 //! | 2 | `database`, `broker`, `config`, `metrics`, `client` |
 //! | 1 | `rules`, `claims` |
@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod model;
 pub mod presence;
 pub mod rules;
+pub mod runs;
 pub mod shutdown;
 pub mod storage;
 pub mod upkeep;

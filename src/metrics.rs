@@ -139,6 +139,7 @@ pub struct Metrics {
     pub panics: Counter,
     pub unauthorized: Counter,
     pub template_failures: Counter,
+    pub runs_open: Gauge,
 }
 
 impl Default for Metrics {
@@ -273,6 +274,7 @@ impl Metrics {
                 "Replies whose template failed; their senders got a 500",
                 Counter::default()
             ),
+            runs_open: register!("runs_open", "Runs of the cluster that are not closed", Gauge::default()),
             unauthorized: register!(
                 "unauthorized",
                 "Requests refused for their token, scope, host or origin",

@@ -12,4 +12,4 @@ pub use gate::{Access, AccessOptions, Denied};
 pub use identity::{Holder, Identity};
 pub use leave::Leave;
 pub use places::Places;
-pub use secret::{Digest, digest, fresh_token};
+pub use secret::{Digest, digest};

@@ -4,6 +4,7 @@ use crate::config::{self, Settings};
 use crate::feed::HubOptions;
 use crate::http::ServerOptions;
 use crate::intake::{IntakeOptions, JournalOptions};
+use crate::runs::RunOptions;
 use crate::upkeep::{RollupOptions, UpkeepOptions};
 
 pub fn hub(feed: &config::Feed) -> HubOptions {
@@ -55,6 +56,16 @@ pub fn upkeep(settings: &Settings) -> UpkeepOptions {
             hours_age: reports.hours_age(),
             age: reports.age(),
         }),
+    }
+}
+
+pub fn runs(settings: &Settings) -> RunOptions {
+    RunOptions {
+        open_max: settings.runs.open_max,
+        kept: settings.runs.kept(),
+        rules_max: settings.rules.rules_max,
+        endpoints_max: settings.rules.endpoints_max,
+        rules: settings.rules.options(),
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 
 use super::SettingsArgs;
-use crate::access;
 use crate::app;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{self, Settings};
@@ -133,10 +132,7 @@ async fn act(database: &dyn Database, command: &TokenCommand) -> Result<(), Toke
 /// The secret stands alone on stdout, for scripts; what is told of it beside goes to stderr.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the secret is this command's output")]
 async fn create(database: &dyn Database, token: Token) -> Result<(), TokenError> {
-    let secret = access::fresh_token();
-    if !storage::tokens::create(database, &token, &access::digest(&secret)).await? {
-        return Err(TokenError::TooMany);
-    }
+    let secret = storage::tokens::make(database, &token).await?.ok_or(TokenError::TooMany)?;
     eprintln!("{} is not shown again; its id is {}", token.name, token.id);
     println!("{secret}");
     Ok(())

@@ -31,6 +31,7 @@ pub struct Settings {
     pub capture: Capture,
     pub journal: Journal,
     pub rules: Rules,
+    pub runs: Runs,
     pub feed: Feed,
     pub stream: Stream,
     pub inquiry: Inquiry,
@@ -119,6 +120,13 @@ pub struct Rules {
     pub template_output_bytes_max: usize,
     template_time_ms_max: u64,
     pub template_steps_max: u64,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runs {
+    pub open_max: u64,
+    kept_s: u64,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -282,6 +290,7 @@ durations! {
     CaptureWebSocket { idle_timeout = idle_timeout_ms: from_millis }
     Journal { commit_deadline = commit_deadline_ms: from_millis }
     Rules { delay_max = delay_ms_max: from_millis, template_time_max = template_time_ms_max: from_millis }
+    Runs { kept = kept_s: from_secs }
     Feed { gap_wait = gap_wait_ms: from_millis, head_poll = head_poll_ms: from_millis }
     Stream {
         heartbeat = heartbeat_ms: from_millis,

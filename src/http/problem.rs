@@ -59,6 +59,7 @@ kinds! {
     UnknownCapture = "unknown-capture", 404, "There is no such capture";
     UnknownEndpoint = "unknown-endpoint", 404, "There is no such endpoint";
     UnknownRule = "unknown-rule", 404, "There is no such rule";
+    UnknownRun = "unknown-run", 404, "There is no such run";
     UnknownToken = "unknown-token", 404, "There is no such token";
     MethodNotAllowed = "method-not-allowed", 405, "The method is not for this resource";
     BodyTimeout = "body-timeout", 408, "The body did not arrive in time";

@@ -180,6 +180,19 @@ fn the_api() -> Vec<Row> {
         ),
         row("/audit", [("GET", Admin, get().to(api::audit::list))]),
         row("/nodes", [("GET", Admin, get().to(api::nodes::list))]),
+        row(
+            "/runs",
+            [("GET", Read, get().to(api::runs::list)), ("POST", Write, web::post().to(api::runs::open))],
+        ),
+        row(
+            "/runs/{id}",
+            [
+                ("GET", Read, get().to(api::runs::show)),
+                ("DELETE", Write, web::delete().to(api::runs::remove)),
+            ],
+        ),
+        row("/runs/{id}/close", [("POST", Write, web::post().to(api::runs::close))]),
+        row("/runs/{id}/summary", [("GET", Read, get().to(api::runs::summary))]),
         row("/settings", [("GET", Admin, get().to(api::settings::show))]),
         row("/reports/captures", [("GET", Admin, get().to(api::reports::captures))]),
         row("/reports/endpoints", [("GET", Admin, get().to(api::reports::endpoints))]),

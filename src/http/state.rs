@@ -18,6 +18,7 @@ use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::model::{EndpointCode, Entry};
 use crate::rules::template::RenderLimits;
+use crate::runs::Runs;
 use crate::shutdown::Shutdown;
 
 /// One node, as the skin sees it.
@@ -25,6 +26,7 @@ pub struct State {
     pub settings: Settings,
     pub database: Arc<dyn Database>,
     pub access: Arc<Access>,
+    pub runs: Arc<Runs>,
     pub intake: Arc<Intake>,
     pub hub: Arc<Hub>,
     pub publisher: Arc<Publisher>,
@@ -49,6 +51,7 @@ impl State {
         settings: Settings,
         database: Arc<dyn Database>,
         access: Arc<Access>,
+        runs: Arc<Runs>,
         intake: Arc<Intake>,
         hub: Arc<Hub>,
         publisher: Arc<Publisher>,
@@ -65,6 +68,7 @@ impl State {
             settings,
             database,
             access,
+            runs,
             intake,
             hub,
             publisher,

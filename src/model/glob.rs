@@ -44,6 +44,21 @@ impl Glob {
         Ok(Self { parts })
     }
 
+    /// The pattern of everything that begins with a text.
+    pub fn starting_with(text: &str) -> Self {
+        Self { parts: vec![text.to_owned(), String::new()] }
+    }
+
+    /// A text as it stands in a pattern that means these very letters.
+    pub fn escaped(text: &str) -> String {
+        Self { parts: vec![text.to_owned()] }.to_string()
+    }
+
+    /// Whether it lets a code end in any way: its last letter is a wildcard.
+    pub fn has_open_end(&self) -> bool {
+        self.parts.len() > 1 && self.parts.last().is_some_and(String::is_empty)
+    }
+
     /// The pattern that matches what begins with a text and goes on as this pattern says.
     ///
     /// # Errors
@@ -155,6 +170,16 @@ mod tests {
         }
         assert_eq!(Glob::parse(r"a\b"), Err(InvalidGlob::Escape));
         assert_eq!(Glob::parse(""), Err(InvalidGlob::Length));
+    }
+
+    #[test]
+    fn a_pattern_of_a_beginning_takes_the_text_as_it_is() {
+        let pattern = Glob::starting_with(r"a*\-");
+        assert_eq!(pattern.to_string(), r"a\*\\-*");
+        assert_eq!(Glob::parse(&pattern.to_string()), Ok(pattern.clone()));
+        assert!(pattern.matches(r"a*\-b") && !pattern.matches(r"ab\-b"));
+        assert!(pattern.has_open_end() && !Glob::parse(r"a*b").unwrap().has_open_end());
+        assert!(!Glob::parse("a").unwrap().has_open_end());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What is set for one endpoint, from its document.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
@@ -151,19 +153,21 @@ fn each_access(document: &mut Value, visit: impl Fn(&str, &mut Map<String, Value
     }
 }
 
-fn labels(value: &Value) -> Result<(), Invalid> {
+/// Labels: an object of texts.
+pub fn labels(value: &Value) -> Result<BTreeMap<String, String>, Invalid> {
     let members = value.as_object().ok_or_else(|| Invalid::here("an object of texts is expected"))?;
     if members.len() > LABELS_MAX {
         return Err(Invalid::here(format!("there are over {LABELS_MAX}")));
     }
+    let mut labels = BTreeMap::new();
     for (name, value) in members {
         check_name(name).map_err(|invalid| invalid.within(name))?;
         match text(value).map_err(|invalid| invalid.within(name))? {
-            text if text.len() <= 1_024 => {}
+            text if text.len() <= 1_024 => labels.insert(name.clone(), text.to_owned()),
             _ => return Err(Invalid::here("it has at most 1024 bytes").within(name)),
-        }
+        };
     }
-    Ok(())
+    Ok(labels)
 }
 
 /// How long captures are kept; without a member: as the settings say, 0: without end. Retention reads it where it

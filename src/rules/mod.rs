@@ -1,6 +1,7 @@
 //! Rules: which request is answered how. Pure: they read neither database nor clock, and wait for nobody.
 
 pub mod accept;
+pub mod document;
 pub mod endpoint;
 pub mod expression;
 pub mod invalid;
@@ -10,6 +11,7 @@ mod missed;
 pub mod object;
 mod operator;
 mod place;
+pub mod relative;
 pub mod render;
 pub mod reply;
 pub mod rule;

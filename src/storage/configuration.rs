@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::journal::id_value;
 use crate::database::columns::{EntryDetail, KIND_CONFIGURATION, detail_text};
 use crate::database::{Database, DatabaseError, Dialect, Row, Sql, Value};
+use crate::model::run::end_of;
 use crate::model::{Change, ConfigurationChange, ConfigurationKind, Entry, EntryKind};
 
 /// Items that are read in one page.
@@ -96,6 +97,23 @@ pub async fn list(
     ));
     let behind = Value::Text(behind.to_owned());
     let values = [kind_value(kind), behind, Value::Int(limit.into())];
+    database.query(&SQL, &values).await?.iter().map(|row| item(row, 0)).collect()
+}
+
+/// Items whose names begin with a prefix, at most so many.
+pub async fn list_behind(
+    database: &dyn Database,
+    prefix: &str,
+    limit: u32,
+) -> Result<Vec<Item>, DatabaseError> {
+    const SQL: Sql = Sql::same(concat!(
+        "SELECT ",
+        item!(),
+        " FROM configuration c WHERE c.kind IN ('endpoint', 'rule') AND c.name >= $1 AND c.name < $2 \
+           AND c.document IS NOT NULL ORDER BY c.kind, c.name LIMIT $3"
+    ));
+    let values = [prefix, &end_of(prefix)].map(|text| Value::Text(text.to_owned()));
+    let values = [values.as_slice(), &[Value::Int(limit.into())]].concat();
     database.query(&SQL, &values).await?.iter().map(|row| item(row, 0)).collect()
 }
 

@@ -10,6 +10,8 @@ pub mod removals;
 pub mod reports;
 pub mod retention;
 pub mod rollups;
+pub mod run_counts;
+pub mod runs;
 pub mod secrets;
 pub mod states;
 pub mod tickets;

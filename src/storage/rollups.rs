@@ -13,7 +13,7 @@ use crate::model::report::Span;
 /// What `incoming` selects, as rows of the span $3: each has its endpoint where there is a row for it already, or room
 /// for one under $2, the largest first; else the endpoint ''.
 macro_rules! placed {
-    ($incoming:literal) => {
+    ($incoming:expr) => {
         concat!(
             "WITH incoming AS (",
             $incoming,
@@ -37,10 +37,22 @@ macro_rules! placed {
     };
 }
 
+/// The name of the rule that has answered a capture (`j`), cut to the length that names have, or an empty text.
+macro_rules! rule_of {
+    (postgres) => {
+        "CASE WHEN strpos(j.detail, '\\u0000') = 0 \
+              THEN COALESCE(substr(CAST(j.detail AS JSON) -> 'rule' ->> 'name', 1, 255), '') ELSE '' END"
+    };
+    (sqlite) => {
+        "substr(COALESCE(j.detail -> 'rule' ->> 'name', ''), 1, 255)"
+    };
+}
+pub(super) use rule_of;
+
 /// What a range of entries comes to. On Postgres a text with NUL in it (a close reason may have one) is no JSON that it
 /// reads, so there the status is found by its name; a quote inside a text is escaped, so nothing else looks like it.
 const SUMS: Sql = Sql {
-    postgres: placed!(
+    postgres: placed!(concat!(
         "SELECT at_us, endpoint, method, status, rule, CAST(count(*) AS BIGINT) AS captures, \
            CAST(sum(kept_bytes) AS BIGINT) AS bytes FROM ( \
            SELECT j.received_us / $3 * $3 AS at_us, j.endpoint, j.kept_bytes, \
@@ -49,21 +61,22 @@ const SUMS: Sql = Sql {
              CASE WHEN strpos(j.detail, '\\u0000') = 0 \
                   THEN COALESCE(CAST(CAST(j.detail AS JSON) ->> 'status' AS BIGINT), 0) \
                   ELSE COALESCE(CAST(substring(j.detail FROM '\"status\":([0-9]{1,5})') AS BIGINT), 0) END AS status, \
-             CASE WHEN strpos(j.detail, '\\u0000') = 0 \
-                  THEN COALESCE(substr(CAST(j.detail AS JSON) -> 'rule' ->> 'name', 1, 255), '') ELSE '' END AS rule \
-           FROM journal j WHERE j.seq > $1 AND j.seq <= $4 AND j.kind < 20) AS caught \
+",
+        rule_of!(postgres),
+        " AS rule FROM journal j WHERE j.seq > $1 AND j.seq <= $4 AND j.kind < 20) AS caught \
          GROUP BY at_us, endpoint, method, status, rule"
-    ),
-    sqlite: placed!(
+    )),
+    sqlite: placed!(concat!(
         "SELECT at_us, endpoint, method, status, rule, count(*) AS captures, sum(kept_bytes) AS bytes FROM ( \
            SELECT j.received_us / $3 * $3 AS at_us, j.endpoint, j.kept_bytes, \
              CASE WHEN j.method IN ('GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH') \
                   THEN j.method ELSE 'other' END AS method, \
              CAST(COALESCE(j.detail ->> 'status', 0) AS INTEGER) AS status, \
-             substr(COALESCE(j.detail -> 'rule' ->> 'name', ''), 1, 255) AS rule \
-           FROM journal j WHERE j.seq > $1 AND j.seq <= $4 AND j.kind < 20) AS caught \
+",
+        rule_of!(sqlite),
+        " AS rule FROM journal j WHERE j.seq > $1 AND j.seq <= $4 AND j.kind < 20) AS caught \
          GROUP BY at_us, endpoint, method, status, rule"
-    ),
+    )),
 };
 
 /// Adds rows to those that are there.

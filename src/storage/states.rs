@@ -9,7 +9,9 @@ use super::configuration::detail_of;
 use super::journal::id_value;
 use crate::database::columns::detail_text;
 use crate::database::{Database, DatabaseError, Dialect, Sql, Value};
+use crate::model::run::end_of;
 use crate::model::{Change, ConfigurationChange, ConfigurationKind, Entry, EntryKind};
+use crate::rules::states::scenario_key;
 
 /// What has changed, as one statement found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +83,14 @@ pub async fn sweep(database: &dyn Database) -> Result<(), DatabaseError> {
               AND c.name = substr(states.name, 10))",
     );
     database.execute(&SQL, &[]).await.map(drop)
+}
+
+/// Removes the states of scenarios whose names begin with a run's prefix. Nodes that remember one do not mind: no
+/// prefix comes again.
+pub async fn forget_behind(database: &dyn Database, prefix: &str) -> Result<(), DatabaseError> {
+    const SQL: Sql = Sql::same("DELETE FROM states WHERE name >= $1 AND name < $2");
+    let values = [scenario_key(prefix), scenario_key(&end_of(prefix))].map(Value::Text);
+    database.execute(&SQL, &values).await.map(drop)
 }
 
 /// States with names between two, by name.

@@ -3,11 +3,13 @@
 //!
 //! Every change raises the mark `tokens` in the same commit, by which nodes see that they must read anew.
 
+use super::configuration;
 use crate::database::{Database, DatabaseError, Row, Sql, Value};
 use crate::model::limits::TOKENS_MAX;
+use crate::model::secret::{digest, fresh_token};
 use crate::model::time::id_at;
 use crate::model::token::TokenOrder;
-use crate::model::{Glob, Scope};
+use crate::model::{Change, ConfigurationChange, ConfigurationKind, Entry, Glob, Scope};
 
 /// Tokens that are over stay in the list so long.
 const SHOWN_AFTERWARDS_US: i64 = 30 * 24 * 3_600_000_000;
@@ -53,7 +55,28 @@ pub struct LiveToken {
     pub expires_us: Option<i64>,
 }
 
-/// Keeps a token. False where as many as may be are in force.
+/// Makes a token's secret, which is known to nobody but the caller, and keeps the token. None where as many as may be
+/// are in force.
+pub async fn make(database: &dyn Database, token: &Token) -> Result<Option<String>, DatabaseError> {
+    let secret = fresh_token();
+    Ok(create(database, token, &digest(&secret)).await?.then_some(secret))
+}
+
+/// Has the journal tell that a token was made or revoked, by its id.
+pub async fn note(
+    database: &dyn Database,
+    id: &str,
+    change: Change,
+    by: Option<&str>,
+    at_us: i64,
+) -> Result<Entry, DatabaseError> {
+    let kind = ConfigurationKind::Token;
+    let (name, by) = (id.to_owned(), by.map(str::to_owned));
+    configuration::note(database, ConfigurationChange { id: id_at(at_us), at_us, kind, name, change, by })
+        .await
+}
+
+/// Keeps a token by the SHA-256 of its secret. False where as many as may be are in force.
 pub async fn create(database: &dyn Database, token: &Token, hash: &[u8]) -> Result<bool, DatabaseError> {
     const SWEEP: Sql = Sql::same("DELETE FROM tokens WHERE revoked_us < $1 OR expires_us < $1");
     const INSERT: Sql = Sql::same(
@@ -76,13 +99,22 @@ pub async fn create(database: &dyn Database, token: &Token, hash: &[u8]) -> Resu
     Ok(!results[1].is_empty())
 }
 
-/// Revokes a token. False where there is none such that is not revoked already.
+/// Revokes a token, and those of the runs that were opened with it, and so on. False where there is none such that is
+/// not revoked already.
 pub async fn revoke(database: &dyn Database, id: &str, now_us: i64) -> Result<bool, DatabaseError> {
-    const REVOKE: Sql =
-        Sql::same("UPDATE tokens SET revoked_us = $2 WHERE id = $1 AND revoked_us IS NULL RETURNING id");
+    const REVOKE: Sql = Sql::same(
+        "WITH RECURSIVE of (id) AS (SELECT CAST($1 AS TEXT) \
+           UNION SELECT r.token FROM runs r JOIN of ON r.opened_by = of.id WHERE r.token IS NOT NULL) \
+         UPDATE tokens SET revoked_us = $2 WHERE id IN (SELECT id FROM of) AND revoked_us IS NULL RETURNING id",
+    );
     let values = vec![Value::Text(id.to_owned()), Value::Int(now_us)];
     let results = database.batch(&[(&REVOKE, values), (&RAISE, vec![])]).await?;
-    Ok(!results[0].is_empty())
+    for row in &results[0] {
+        if row.text(0)? == id {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 const RAISE: Sql = Sql::same("UPDATE marks SET seq = seq + 1 WHERE name = 'tokens'");

@@ -12,7 +12,7 @@ const LAYERS: [(u8, &[&str]); 8] = [
     (7, &["cli"]),
     (6, &["app"]),
     (5, &["http"]),
-    (4, &["access", "intake", "feed", "upkeep", "presence"]),
+    (4, &["access", "intake", "feed", "upkeep", "presence", "runs"]),
     (3, &["storage"]),
     (2, &["database", "broker", "config", "metrics", "client"]),
     (1, &["rules", "claims"]),

@@ -12,6 +12,7 @@ use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
 use crate::model::ConfigurationKind;
 use crate::model::time::rfc3339;
+pub use crate::rules::document::without_marks;
 use crate::storage;
 use crate::storage::configuration::{Item, Seen, Wanted};
 
@@ -195,15 +196,6 @@ pub fn shown(item: &Item, name_key: &str) -> Value {
     members.insert("created".to_owned(), rfc3339(item.created_us).into());
     members.insert("changed".to_owned(), rfc3339(item.changed_us).into());
     Value::Object(members)
-}
-
-/// Takes the members away that [`shown`] adds, so that what was read can be written back.
-pub fn without_marks(document: &mut Value, name_key: &str) {
-    if let Some(members) = document.as_object_mut() {
-        for name in [name_key, "version", "etag", "created", "changed"] {
-            members.remove(name);
-        }
-    }
 }
 
 /// The answer to a PUT: 201 where it made something, with the state's `ETag`.

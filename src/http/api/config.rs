@@ -6,24 +6,18 @@ use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value, json};
 
-use super::changes::{apply, most, named, read_document, without_marks};
+use super::changes::{apply, most, named, read_document};
 use super::query::{Query, invalid};
 use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
-use crate::model::{ConfigurationKind, EndpointCode, Scope};
-use crate::rules::{Endpoint, Invalid, Rule, RuleOptions, Stamp};
+use crate::model::Scope;
+use crate::rules::Endpoint;
+use crate::rules::document::{KINDS, Key, Wish, wishes};
 use crate::storage;
 use crate::storage::configuration::{Item, Seen, Wanted};
 
 const TRIES: u32 = 20;
-
-/// The kinds with their lists in the document, and what an item is called there.
-const KINDS: [(ConfigurationKind, &str, &str); 2] =
-    [(ConfigurationKind::Endpoint, "endpoints", "code"), (ConfigurationKind::Rule, "rules", "name")];
-
-/// An item by its kind and name.
-pub type Key = (ConfigurationKind, String);
 
 /// All that is configured: `{"endpoints":[...],"rules":[...]}`, as JSON or YAML.
 pub async fn export(
@@ -95,7 +89,7 @@ pub struct Manner {
 pub async fn fulfil(
     state: &State,
     caller: &Caller,
-    wished: &[(Key, String)],
+    wished: &[Wish],
     manner: Manner,
 ) -> Result<Value, Problem> {
     for _ in 0..TRIES {
@@ -107,56 +101,6 @@ pub async fn fulfil(
         }
     }
     Err(Problem::because(Kind::Overloaded, "too many others change the configuration").retry_after(1))
-}
-
-/// What a document wishes for, checked, in its order.
-pub fn wishes(document: &Value, options: &RuleOptions) -> Result<Vec<(Key, String)>, Invalid> {
-    let members = document.as_object().ok_or_else(|| Invalid::here("an object is expected"))?;
-    if let Some(unknown) = members.keys().find(|name| !KINDS.iter().any(|(_, list, _)| list == name)) {
-        return Err(Invalid::member(unknown, "this is not known here; there are `endpoints` and `rules`"));
-    }
-    let mut wished = Vec::new();
-    let mut names: BTreeSet<Key> = BTreeSet::new();
-    for (kind, list, name_key) in KINDS {
-        let items = match members.get(list) {
-            None | Some(Value::Null) => continue,
-            Some(items) => items.as_array().ok_or_else(|| Invalid::member(list, "a list is expected"))?,
-        };
-        for (place, item) in items.iter().enumerate() {
-            let wish = wish(kind, item, name_key, options).map_err(|why| why.within(place).within(list))?;
-            if !names.insert(wish.0.clone()) {
-                let twice = format!("`{}` stands twice", wish.0.1);
-                return Err(Invalid::member(name_key, twice).within(place).within(list));
-            }
-            wished.push(wish);
-        }
-    }
-    Ok(wished)
-}
-
-fn wish(
-    kind: ConfigurationKind,
-    item: &Value,
-    name_key: &str,
-    options: &RuleOptions,
-) -> Result<(Key, String), Invalid> {
-    let name = item.get(name_key).and_then(Value::as_str);
-    let name = name.ok_or_else(|| Invalid::member(name_key, "this is missing"))?.to_owned();
-    let mut document = item.clone();
-    without_marks(&mut document, name_key);
-    match kind {
-        ConfigurationKind::Endpoint => {
-            EndpointCode::parse(&name).map_err(|error| Invalid::member(name_key, error))?;
-            Endpoint::parse(&document, options)?;
-            document = Endpoint::without_secrets(document);
-        }
-        _ => drop(Rule::parse(&name, &document, Stamp::default(), options)?),
-    }
-    let document = document.to_string();
-    if name.contains('\0') || document.contains("\\u0000") {
-        return Err(Invalid::here("there is a NUL in a text"));
-    }
-    Ok(((kind, name), document))
 }
 
 /// Everything, removed items too.
@@ -173,7 +117,7 @@ async fn read_all(state: &State) -> Result<BTreeMap<Key, Item>, Problem> {
     }
 }
 
-fn difference(wished: &[(Key, String)], there: &BTreeMap<Key, Item>, prune: bool) -> Vec<Wanted> {
+fn difference(wished: &[Wish], there: &BTreeMap<Key, Item>, prune: bool) -> Vec<Wanted> {
     let mut wanted = Vec::new();
     for (key, document) in wished {
         let item = there.get(key);

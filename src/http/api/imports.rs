@@ -4,11 +4,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::changes::{json, read_document};
-use super::config::{Manner, fulfil, wishes};
+use super::config::{Manner, fulfil};
 use super::query::{Query, invalid};
 use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
+use crate::rules::document::wishes;
 use crate::rules::traffcap::{self, ImportOptions};
 
 /// Saves what is made of one rule, or of a list of them, and shows it. With `dry_run=true` nothing is saved.

@@ -12,6 +12,7 @@ pub mod nodes;
 pub mod query;
 pub mod reports;
 pub mod rules;
+pub mod runs;
 pub mod selection;
 pub mod settings;
 pub mod tickets;

@@ -38,8 +38,9 @@ pub struct OfRun {
 }
 
 /// A run that is there for the caller: of one that lies outside of their pattern they get the same answer as of none.
-pub async fn of_run(id: &str, _caller: &Caller, _state: &State) -> Result<OfRun, Problem> {
-    Err(Problem::because(Kind::NotFound, format!("there is no run `{id}`")))
+pub async fn of_run(id: &str, caller: &Caller, state: &State) -> Result<OfRun, Problem> {
+    let run = super::runs::find(id, caller, state).await?;
+    Ok(OfRun { id: run.id, prefix: run.prefix, since: Since::Cursor(run.start) })
 }
 
 /// What a wait or a verification came to, for the summary of its run.

@@ -5,14 +5,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::query::Query;
-use crate::access;
 use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
+use crate::model::Change;
 use crate::model::limits::TOKENS_MAX;
-use crate::model::time::{id_at, rfc3339};
+use crate::model::time::rfc3339;
 use crate::model::token::TokenOrder;
-use crate::model::{Change, ConfigurationChange, ConfigurationKind};
 use crate::storage;
 use crate::storage::tokens::Token;
 
@@ -73,12 +72,9 @@ pub async fn create(
     let order = TokenOrder::parse(order.name, &order.scope, order.pattern.as_deref(), order.expires_in_s)
         .map_err(|error| wrong(&error))?;
     let now_us = state.clock.now_us();
-    let secret = access::fresh_token();
     let token = Token::of(order, now_us);
-    if !storage::tokens::create(state.database.as_ref(), &token, &access::digest(&secret)).await? {
-        let detail = format!("{TOKENS_MAX} tokens are in force; revoke some");
-        return Err(Problem::because(Kind::StorageFull, detail));
-    }
+    let made = storage::tokens::make(state.database.as_ref(), &token).await?;
+    let secret = made.ok_or_else(|| Problem::because(Kind::StorageFull, no_more_tokens()))?;
     tell(&state).await;
     note(&state, &caller, &token.id, Change::Created).await?;
     Ok(HttpResponse::Created().json(Made { listed: Listed::of(&token), token: secret }))
@@ -106,22 +102,19 @@ pub async fn revoke(
 /// Has the journal tell of a token by its id. The change is made by then: where this fails, whoever made it is
 /// told of an error, and sees what there is in the list.
 async fn note(state: &State, caller: &Caller, id: &str, change: Change) -> Result<(), Problem> {
-    let at_us = state.clock.now_us();
-    let change = ConfigurationChange {
-        id: id_at(at_us),
-        at_us,
-        kind: ConfigurationKind::Token,
-        name: id.to_owned(),
-        change,
-        by: caller.by().map(str::to_owned),
-    };
-    state.announce(storage::configuration::note(state.database.as_ref(), change).await?);
+    let (database, now_us) = (state.database.as_ref(), state.clock.now_us());
+    state.announce(storage::tokens::note(database, id, change, caller.by(), now_us).await?);
     Ok(())
+}
+
+/// Why there is no further token.
+pub fn no_more_tokens() -> String {
+    format!("{TOKENS_MAX} tokens are in force; revoke some")
 }
 
 /// Has this node know of a change before it is answered. It is made, whatever becomes of this: where it fails
 /// the node learns of it a little later, as the others do.
-async fn tell(state: &State) {
+pub async fn tell(state: &State) {
     if let Err(error) = state.access.look().await {
         tracing::debug!(error = &error as &dyn std::error::Error, "failed to look at tokens");
     }
