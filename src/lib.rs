@@ -8,10 +8,10 @@
 //! | 7 | `cli` |
 //! | 6 | `app` |
 //! | 5 | `http` |
-//! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence`, `runs` |
+//! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence`, `runs`, `inquiry` |
 //! | 3 | `storage` |
 //! | 2 | `database`, `broker`, `config`, `metrics`, `client` |
-//! | 1 | `rules`, `claims` |
+//! | 1 | `rules`, `claims`, `export` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
 pub mod access;
@@ -23,6 +23,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod database;
+pub mod export;
 pub mod feed;
 pub mod http;
 pub mod intake;

@@ -96,9 +96,13 @@ impl State {
 
     /// The URL of an endpoint, as its senders use it.
     pub fn capture_url(&self, code: &EndpointCode) -> String {
+        format!("{}/{}/{}", self.public_url(), self.settings.capture.prefix, code.to_segment())
+    }
+
+    /// What URLs of this node begin with, without a slash at its end.
+    pub fn public_url(&self) -> String {
         let bound = self.bound.get().copied().unwrap_or(self.settings.server.listen);
-        let base = self.settings.public_url(bound);
-        format!("{base}/{}/{}", self.settings.capture.prefix, code.to_segment())
+        self.settings.public_url(bound)
     }
 
     /// Passes on an entry that was committed outside of the writer: a removal, a configuration change.

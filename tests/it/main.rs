@@ -17,6 +17,7 @@ mod capture;
 mod cli;
 mod cluster;
 mod conformance;
+mod exports;
 mod faults;
 mod harness;
 mod hostile;
@@ -62,6 +63,7 @@ fn trials() -> Vec<Trial> {
         sockets::trials(),
         stream::trials(),
         api::trials(),
+        exports::trials(),
         rules::trials(),
         cli::trials(),
         access::trials(),

@@ -7,6 +7,7 @@ pub mod config;
 pub mod docs;
 pub mod endpoints;
 pub mod explanations;
+pub mod exports;
 pub mod imports;
 pub mod nodes;
 pub mod query;

@@ -220,6 +220,9 @@ async fn captures(d: &mut Driver) -> TestResult {
     for id in [&small, &large] {
         d.plain(("GET", "/api/captures/{id}", ""), &[id], 200).await?;
         d.plain(("GET", "/api/captures/{id}", "?body=preview"), &[id], 200).await?;
+        d.plain(("GET", "/api/captures/{id}", "?format=curl"), &[id], 200).await?;
+        d.plain(("GET", "/api/captures/{id}", "?format=http"), &[id], 200).await?;
+        d.plain(("GET", "/api/captures/{id}", "?format=curl&body=none"), &[id], 400).await?;
         d.plain(("GET", "/api/captures/{id}/body", ""), &[id], 200).await?;
     }
     d.plain(("GET", "/api/captures/{id}/explain", ""), &[&small], 200).await?;
