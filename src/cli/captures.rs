@@ -4,14 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use hyper::Method;
-use serde_json::Value;
 
-use super::exit::{Exit, Failed, Outcome};
+use super::exit::{Exit, Outcome};
 use super::session::{self, ListFormat, NodeArgs, Session};
 use super::show;
 use super::terminal::{plain, table};
+use crate::client::Ask;
 use crate::client::api::escaped;
-use crate::client::{Ask, ShownCapture};
 
 /// Captures that are asked for at a time.
 const PAGE: usize = 100;
@@ -126,7 +125,7 @@ async fn list(args: &ListArgs, session: &Session) -> Outcome {
         for capture in captures {
             match args.output {
                 ListFormat::Json => session.terminal.line(&capture.to_string())?,
-                ListFormat::Table => rows.push(show::row(&read(capture)?)),
+                ListFormat::Table => rows.push(show::row(&show::read(capture)?)),
             }
         }
         left = left.saturating_sub(captures.len());
@@ -171,26 +170,5 @@ async fn remove(args: &RmArgs, session: &Session) -> Outcome {
         session.terminal.say(&format!("removed all that {} has caught", plain(code)));
         return Ok(Exit::Done);
     }
-    let mut exit = Exit::Done;
-    for id in &args.ids {
-        let ask = Ask::new(Method::DELETE, format!("/api/captures/{}", escaped(id)));
-        match session.api.json(ask).await.map_err(Failed::from) {
-            Ok(_) => session.terminal.say(&format!("removed {}", plain(id))),
-            // The others are removed all the same.
-            Err(failed) if failed.exit == Exit::Not => {
-                session.terminal.complain(&Failed { message: format!("{id}: {}", failed.message), ..failed });
-                exit = Exit::Not;
-            }
-            Err(failed) => return Err(failed),
-        }
-    }
-    Ok(exit)
-}
-
-/// A capture of a listing.
-fn read(shown: &Value) -> Outcome<ShownCapture> {
-    ShownCapture::read(shown).map_err(|error| {
-        Failed { exit: Exit::Unreachable, ..Failed::not(format!("failed to read a capture: {error}")) }
-            .hint("is the node of another version than this command?")
-    })
+    session.remove_each("/api/captures", &args.ids).await
 }

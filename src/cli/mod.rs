@@ -12,16 +12,28 @@ use tokio::runtime::Runtime;
 use crate::config::{self, InvalidSettings, Settings, Source};
 
 mod captures;
+mod completions;
+mod configuration;
 mod docs;
+mod document;
+mod endpoints;
 mod exit;
+mod export;
 mod healthcheck;
+mod inquiry;
+mod listing;
 mod logging;
 mod migrate;
+mod rules;
+mod runs;
 mod serve;
 mod session;
 mod show;
+mod span;
+mod summary;
 mod terminal;
 mod token;
+mod tokens;
 
 use session::NodeArgs;
 
@@ -45,12 +57,50 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Bring the database's schema up to date, and end.
     Migrate(SettingsArgs),
-    /// Make, list and revoke tokens, in the database itself.
+    /// Make, list and revoke tokens in the database itself, where no token or no node is there yet to ask (see
+    /// `tokens`).
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Wait until captures arrive that match.
+    Wait(Box<inquiry::wait::WaitArgs>),
+    /// Verify that what was caught is as it is claimed to be.
+    Verify(Box<inquiry::verify::VerifyArgs>),
+    /// Count captures that match.
+    Count(Box<inquiry::count::CountCommandArgs>),
+    /// Find captures that match.
+    Find(Box<inquiry::find::FindArgs>),
+    /// Open, list, show, close and sum up runs: stretches of testing that have endpoints of their own.
+    #[command(subcommand)]
+    Runs(runs::RunsCommand),
     /// List, show and remove what was caught.
     #[command(subcommand)]
     Captures(captures::CapturesCommand),
+    /// List endpoints; show, save and remove their settings.
+    #[command(subcommand)]
+    Endpoints(endpoints::EndpointsCommand),
+    /// List, show, save and remove rules.
+    #[command(subcommand)]
+    Rules(rules::RulesCommand),
+    /// Make, list and revoke tokens over the API of a node, with a token of the scope `admin` (see `token`).
+    #[command(subcommand)]
+    Tokens(tokens::TokensCommand),
+    /// Make endpoints and rules as a document says, all or nothing.
+    Apply(configuration::ApplyArgs),
+    /// Print all endpoints and rules as one document, which `apply` takes.
+    Config(configuration::ConfigArgs),
+    /// Print captures as curl commands, HTTP text or lines of JSON.
+    Export(Box<export::ExportArgs>),
+    /// Print what a shell needs to complete commands and flags.
+    ///
+    /// For bash: `source <(creel completions bash)`. For zsh, into a folder of $fpath:
+    /// `creel completions zsh > ~/.zfunc/_creel`. For fish:
+    /// `creel completions fish > ~/.config/fish/completions/creel.fish`.
+    #[command(verbatim_doc_comment)]
+    Completions {
+        /// For which shell.
+        #[arg(value_enum)]
+        shell: completions::Shell,
+    },
     /// Ask a node whether it is alive; for container health checks. Exit code 0 means it is.
     Healthcheck(healthcheck::HealthcheckArgs),
     /// Print the reference of settings as Markdown.
@@ -99,7 +149,19 @@ pub fn run() -> ExitCode {
         Some(Command::Token(command)) => token::run(&command),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
         Some(Command::SettingsReference) => docs::settings(),
+        Some(Command::Wait(args)) => inquiry::wait::run(*args, node),
+        Some(Command::Verify(args)) => inquiry::verify::run(*args, node),
+        Some(Command::Count(args)) => inquiry::count::run(*args, node),
+        Some(Command::Find(args)) => inquiry::find::run(*args, node),
+        Some(Command::Runs(command)) => runs::run(command, node),
         Some(Command::Captures(command)) => captures::run(command, node),
+        Some(Command::Endpoints(command)) => endpoints::run(command, node),
+        Some(Command::Rules(command)) => rules::run(command, node),
+        Some(Command::Tokens(command)) => tokens::run(command, node),
+        Some(Command::Apply(args)) => configuration::run(args, node),
+        Some(Command::Config(args)) => configuration::show(args, node),
+        Some(Command::Export(args)) => export::run(*args, node),
+        Some(Command::Completions { shell }) => completions::run(shell),
     }
 }
 
@@ -126,8 +188,20 @@ impl Command {
             | Self::Migrate(_)
             | Self::Token(_)
             | Self::Healthcheck(_)
+            | Self::Completions { .. }
             | Self::SettingsReference => false,
-            Self::Captures(_) => true,
+            Self::Wait(_)
+            | Self::Verify(_)
+            | Self::Count(_)
+            | Self::Find(_)
+            | Self::Runs(_)
+            | Self::Captures(_)
+            | Self::Endpoints(_)
+            | Self::Rules(_)
+            | Self::Tokens(_)
+            | Self::Apply(_)
+            | Self::Config(_)
+            | Self::Export(_) => true,
         }
     }
 }

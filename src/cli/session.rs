@@ -51,7 +51,6 @@ impl NodeArgs {
 
     /// Flags stand above variables; a variable that is empty is none.
     fn api(self) -> Outcome<Api> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let url = self.url.or_else(|| variable("CREEL_URL")).unwrap_or_else(|| URL_DEFAULT.to_owned());
         let url = HttpUrl::parse(&url).map_err(|error| {
             Failed::usage(format!("--url (or CREEL_URL) is not valid: {error}"))
@@ -67,6 +66,11 @@ impl NodeArgs {
             };
         Ok(Api::new(url, token))
     }
+}
+
+/// A variable of the surroundings; one that is empty is none.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// What a command works with.

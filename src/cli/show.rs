@@ -1,5 +1,8 @@
 //! How a capture is shown: as a row, as a page for people, as HTTP text.
 
+use serde_json::Value;
+
+use super::exit::{Exit, Failed, Outcome};
 use super::terminal::{Ink, Terminal, plain, plain_line};
 use crate::client::ShownCapture;
 
@@ -16,6 +19,20 @@ pub fn row(capture: &ShownCapture) -> Vec<String> {
         capture.body.bytes.to_string(),
         capture.id.clone(),
     ]
+}
+
+/// The rows of an answer's `captures`.
+pub fn rows(answer: &Value) -> Outcome<Vec<Vec<String>>> {
+    let captures = answer["captures"].as_array().map(Vec::as_slice).unwrap_or_default();
+    captures.iter().map(|capture| Ok(row(&read(capture)?))).collect()
+}
+
+/// A capture of a listing.
+pub fn read(shown: &Value) -> Outcome<ShownCapture> {
+    ShownCapture::read(shown).map_err(|error| {
+        Failed { exit: Exit::Unreachable, ..Failed::not(format!("failed to read a capture: {error}")) }
+            .hint("is the node of another version than this command?")
+    })
 }
 
 /// The request in a line: method, and what of the target is the sender's own; or the WebSocket's event.

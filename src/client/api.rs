@@ -1,5 +1,7 @@
 //! The API of a node: JSON in and out, and answers that come line by line.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -99,17 +101,24 @@ pub struct Api {
     base: HttpUrl,
     token: Option<Token>,
     client: HttpClient,
+    /// Whether anything has ever answered.
+    reached: Arc<AtomicBool>,
 }
 
 impl Api {
     pub fn new(base: HttpUrl, token: Option<Token>) -> Self {
         let client = http_client(base.is_https());
-        Self { base, token, client }
+        Self { base, token, client, reached: Arc::default() }
     }
 
     /// Where the node is.
     pub fn base(&self) -> &HttpUrl {
         &self.base
+    }
+
+    /// Whether anything has ever answered there, so that to be away is but to be away.
+    pub fn was_reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
     }
 
     /// Asks, and reads the answer's document; null where there is none (204). Blanks in front of it, by which
@@ -178,6 +187,7 @@ impl Api {
         let answer = tokio::time::timeout(HEAD_LIMIT, self.client.request(request)).await;
         let answer =
             answer.map_err(|_| self.silent(HEAD_LIMIT))?.map_err(|error| self.unreachable(&error))?;
+        self.reached.store(true, Ordering::Relaxed);
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
