@@ -8,6 +8,11 @@ use clap_complete::{Shell as Generator, generate};
 use super::exit::Exit;
 use super::terminal::Terminal;
 
+/// How it is used.
+pub const HELP: &str = "bash: source <(creel completions bash)
+zsh:  creel completions zsh > \"${fpath[1]}/_creel\"
+fish: creel completions fish > ~/.config/fish/completions/creel.fish";
+
 /// Shells that completions are made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Shell {

@@ -91,11 +91,7 @@ enum Command {
     /// Print captures as curl commands, HTTP text or lines of JSON.
     Export(Box<export::ExportArgs>),
     /// Print what a shell needs to complete commands and flags.
-    ///
-    /// For bash: `source <(creel completions bash)`. For zsh, into a folder of $fpath:
-    /// `creel completions zsh > ~/.zfunc/_creel`. For fish:
-    /// `creel completions fish > ~/.config/fish/completions/creel.fish`.
-    #[command(verbatim_doc_comment)]
+    #[command(after_help = completions::HELP)]
     Completions {
         /// For which shell.
         #[arg(value_enum)]

@@ -31,14 +31,14 @@ pub struct VerifyArgs {
     /// Received before this instant (RFC 3339).
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    #[command(flatten)]
-    claims: ClaimArgs,
     /// What people call this, for the summary of its run.
     #[arg(long)]
     name: Option<String>,
     /// How the answer is shown.
     #[arg(long, value_enum, default_value_t)]
     output: AnswerFormat,
+    #[command(flatten)]
+    claims: ClaimArgs,
     #[command(flatten)]
     node: NodeArgs,
 }
