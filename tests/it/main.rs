@@ -38,6 +38,7 @@ mod stream;
 mod tidy;
 mod tls;
 mod tokens;
+mod wait;
 
 fn main() -> ExitCode {
     if selftest::guard::is_to_hold() {
@@ -68,6 +69,7 @@ fn trials() -> Vec<Trial> {
         cli::trials(),
         access::trials(),
         tokens::trials(),
+        wait::trials(),
         settings::trials(),
         openapi::trials(),
         operations::trials(),
