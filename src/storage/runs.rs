@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::journal::pattern_value;
+use super::totals::LOCK_FOLDED;
 use crate::database::{Database, DatabaseError, Row, Sql, Value, columns};
 use crate::model::run::{
     AtClosing, RUN_VERIFICATIONS_MAX, Run, RunState, VERIFICATION_NAME_BYTES_MAX, VERIFICATION_WHY_BYTES_MAX,
@@ -190,7 +191,8 @@ pub async fn forget(database: &dyn Database, run: &Run) -> Result<(), DatabaseEr
     );
     let id = || vec![Value::Text(run.id.clone())];
     let codes = vec![Value::Text(run.prefix.clone()), Value::Text(end_of(&run.prefix))];
-    database.batch(&[(&RUN, id()), (&ASKED, id()), (&TOTALS, codes)]).await.map(drop)
+    // Removals hold the head when they come to the totals, and must not wait for these.
+    database.batch(&[(&LOCK_FOLDED, vec![]), (&RUN, id()), (&ASKED, id()), (&TOTALS, codes)]).await.map(drop)
 }
 
 /// Records what an open run was asked. Past so many they are counted, and not kept. False where there is no such run,

@@ -103,7 +103,7 @@ pub async fn create(database: &dyn Database, token: &Token, hash: &[u8]) -> Resu
 /// not revoked already.
 pub async fn revoke(database: &dyn Database, id: &str, now_us: i64) -> Result<bool, DatabaseError> {
     const REVOKE: Sql = Sql::same(
-        "WITH RECURSIVE of (id) AS (SELECT CAST($1 AS TEXT) \
+        "WITH RECURSIVE of (id) AS (SELECT t.id FROM tokens t WHERE t.id = $1 \
            UNION SELECT r.token FROM runs r JOIN of ON r.opened_by = of.id WHERE r.token IS NOT NULL) \
          UPDATE tokens SET revoked_us = $2 WHERE id IN (SELECT id FROM of) AND revoked_us IS NULL RETURNING id",
     );

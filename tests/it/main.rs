@@ -29,6 +29,7 @@ mod reports;
 mod resuming;
 mod retention;
 mod rules;
+mod runs;
 mod selftest;
 mod settings;
 mod shim;
@@ -67,6 +68,7 @@ fn trials() -> Vec<Trial> {
         exports::trials(),
         rules::trials(),
         cli::trials(),
+        runs::trials(),
         access::trials(),
         tokens::trials(),
         wait::trials(),

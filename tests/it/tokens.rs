@@ -20,16 +20,16 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// The settings' own token.
-const ROOT: &str = "root-token-0123456789";
+pub const ROOT: &str = "root-token-0123456789";
 
-fn guarded() -> NodeBuilder {
+pub fn guarded() -> NodeBuilder {
     Node::builder().setting("auth.tokens", ROOT)
 }
 
 /// A token that was made.
-struct Token {
-    id: String,
-    secret: String,
+pub struct Token {
+    pub id: String,
+    pub secret: String,
 }
 
 /// The header that shows a token; without one, none.
@@ -38,7 +38,7 @@ fn bearer(secret: &str) -> String {
 }
 
 /// A request with a token, as JSON where there is something to send.
-async fn ask(node: &Node, secret: &str, method: &str, target: &str, body: &str) -> TestResult<Response> {
+pub async fn ask(node: &Node, secret: &str, method: &str, target: &str, body: &str) -> TestResult<Response> {
     let (host, length) = (node.address(), body.len());
     let head = format!(
         "{method} {target} HTTP/1.1\r\nHost: {host}\r\n{}Content-Length: {length}\r\n\r\n",
@@ -49,12 +49,12 @@ async fn ask(node: &Node, secret: &str, method: &str, target: &str, body: &str) 
     connection.response_to(method).await
 }
 
-async fn get(node: &Node, secret: &str, target: &str) -> TestResult<Response> {
+pub async fn get(node: &Node, secret: &str, target: &str) -> TestResult<Response> {
     ask(node, secret, "GET", target, "").await
 }
 
 /// The JSON of a GET that must be answered 200.
-async fn get_json(node: &Node, secret: &str, target: &str) -> TestResult<Value> {
+pub async fn get_json(node: &Node, secret: &str, target: &str) -> TestResult<Value> {
     let response = get(node, secret, target).await?;
     if response.status != 200 {
         return Err(format!("{target}: {} {}", response.status, response.text()).into());
@@ -63,7 +63,7 @@ async fn get_json(node: &Node, secret: &str, target: &str) -> TestResult<Value> 
 }
 
 /// Has a token made by another one.
-async fn make_by(node: &Node, maker: &str, order: Value) -> TestResult<Token> {
+pub async fn make_by(node: &Node, maker: &str, order: Value) -> TestResult<Token> {
     let answer = ask(node, maker, "POST", "/api/tokens", &order.to_string()).await?;
     if answer.status != 201 {
         return Err(format!("{order}: {} {}", answer.status, answer.text()).into());
@@ -73,11 +73,11 @@ async fn make_by(node: &Node, maker: &str, order: Value) -> TestResult<Token> {
     Ok(Token { id: text("id")?, secret: text("token")? })
 }
 
-async fn make(node: &Node, scope: &str, pattern: Option<&str>) -> TestResult<Token> {
+pub async fn make(node: &Node, scope: &str, pattern: Option<&str>) -> TestResult<Token> {
     make_by(node, ROOT, json!({"name": scope, "scope": scope, "pattern": pattern})).await
 }
 
-async fn revoke(node: &Node, token: &Token) -> TestResult {
+pub async fn revoke(node: &Node, token: &Token) -> TestResult {
     match ask(node, ROOT, "DELETE", &format!("/api/tokens/{}", token.id), "").await?.status {
         204 => Ok(()),
         status => Err(format!("{status}").into()),

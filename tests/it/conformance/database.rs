@@ -23,6 +23,7 @@ mod listing;
 mod outages;
 mod reports;
 mod retention;
+mod runs;
 mod statements;
 mod tokens;
 mod totals;
@@ -124,6 +125,15 @@ macro_rules! conformance {
             of_all_that_claim_a_ticket_one_has_it,
             no_holder_takes_the_room_of_all_others,
             nodes_that_start_at_once_agree_on_a_key,
+        })
+        .chain(conformance! { $site, $needs, runs =>
+            a_run_begins_behind_what_was_caught_before,
+            no_more_runs_are_open_than_may_be_whoever_opens,
+            a_run_is_closed_step_by_step_and_each_is_taken_once,
+            runs_are_listed_by_page_to_those_who_see_them,
+            what_a_run_was_asked_is_recorded_in_its_order_and_within_a_bound,
+            what_a_prefix_has_caught_is_counted_in_steps,
+            what_stands_behind_a_prefix_is_found_and_forgotten,
         })
         .collect::<Vec<Trial>>()
     };

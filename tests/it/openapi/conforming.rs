@@ -94,6 +94,7 @@ pub async fn drive_every_operation() -> TestResult {
     configuration(&mut driver).await?;
     tries_and_imports(&mut driver).await?;
     captures(&mut driver).await?;
+    runs(&mut driver).await?;
     tokens_and_streams(&mut driver).await?;
     operators_and_reports(&mut driver).await?;
     driver.check_complete()
@@ -269,6 +270,38 @@ async fn newest_of(d: &mut Driver, endpoint: &str) -> TestResult<String> {
     let page = ("GET", "/api/captures", &*format!("?endpoint={endpoint}&limit=1"));
     let page = d.ask(page, &[], "", "", 200).await?.json()?;
     Ok(at(&page, "/captures/0/id")?.as_str().ok_or("no id")?.to_owned())
+}
+
+async fn runs(d: &mut Driver) -> TestResult {
+    let order = json!({"name": "checkout", "labels": {"branch": "main"}, "ttl_s": 60, "token": true,
+        "config": {"endpoints": [{"code": "shop"}], "rules": [{"name": "pay", "scope": "pay", "reply": {}}]}});
+    let run = d.ask(("POST", "/api/runs", ""), &[], "", &order.to_string(), 201).await?.json()?;
+    let plain = d.ask(("POST", "/api/runs", ""), &[], "", "{\"name\":\"a\"}", 201).await?.json()?;
+    let (id, other) = (run["id"].as_str().ok_or("no id")?, plain["id"].as_str().ok_or("no id")?);
+    let prefix = run["prefix"].as_str().ok_or("no prefix")?;
+    for code in ["pay", "shop"] {
+        d.node.post(&format!("/r/{prefix}{code}"), "x").await?;
+    }
+    d.send(("POST", "/api/runs", ""), &[], &json!({"name": "a", "ttl_s": 0}), 400).await?;
+    d.plain(("GET", "/api/runs", ""), &[], 200).await?;
+    d.plain(("GET", "/api/runs", "?state=lost"), &[], 400).await?;
+    d.plain(("GET", "/api/runs/{id}", ""), &[id], 200).await?;
+    d.plain(("GET", "/api/runs/{id}/summary", ""), &[id], 200).await?;
+    d.send(("POST", "/api/runs/{id}/close", ""), &[id], &json!({"captures": "burn"}), 400).await?;
+    d.send(("POST", "/api/runs/{id}/close", ""), &[id], &json!({"captures": "remove"}), 200).await?;
+    d.plain(("POST", "/api/runs/{id}/close", ""), &[other], 200).await?;
+    d.plain(("GET", "/api/runs/{id}/summary", "?format=junit"), &[id], 200).await?;
+    d.plain(("GET", "/api/runs/{id}/summary", "?format=pdf"), &[id], 400).await?;
+    d.plain(("DELETE", "/api/runs/{id}", ""), &[id], 204).await?;
+    for (method, path) in [
+        ("GET", "/api/runs/{id}"),
+        ("DELETE", "/api/runs/{id}"),
+        ("POST", "/api/runs/{id}/close"),
+        ("GET", "/api/runs/{id}/summary"),
+    ] {
+        d.plain((method, path, ""), &[id], 404).await?;
+    }
+    Ok(())
 }
 
 async fn tokens_and_streams(d: &mut Driver) -> TestResult {

@@ -31,7 +31,7 @@ pub fn trials() -> Vec<Trial> {
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Every route, with the least scope that opens it; with a `+` it is for tokens without a pattern.
-const ROUTES: [(&str, &str, &str); 40] = [
+const ROUTES: [(&str, &str, &str); 46] = [
     ("GET", "/api/captures", "read"),
     ("HEAD", "/api/captures", "read"),
     ("GET", "/api/captures/x", "read"),
@@ -59,6 +59,12 @@ const ROUTES: [(&str, &str, &str); 40] = [
     ("PUT", "/api/scenarios/a", "write"),
     ("GET", "/api/config", "read+"),
     ("PUT", "/api/config", "write+"),
+    ("GET", "/api/runs", "read"),
+    ("POST", "/api/runs", "write"),
+    ("GET", "/api/runs/x", "read"),
+    ("DELETE", "/api/runs/x", "write"),
+    ("POST", "/api/runs/x/close", "write"),
+    ("GET", "/api/runs/x/summary", "read"),
     ("GET", "/api/audit", "admin+"),
     ("GET", "/api/nodes", "admin+"),
     ("GET", "/api/settings", "admin+"),
