@@ -18,6 +18,7 @@ use crate::database::sqlite::{SqliteDatabase, SqliteOptions};
 use crate::database::{Database, DatabaseError, Migrate};
 use crate::feed::{Hub, Publisher};
 use crate::http::{self, Listening, State};
+use crate::inquiry::Inquiries;
 use crate::intake::{AnswerLog, Budget, Configuration, Intake, Journal, OnCommit};
 use crate::metrics::Metrics;
 use crate::model::{Entry, NodeState};
@@ -150,6 +151,8 @@ impl Node {
         });
         shutdown.spawn(runs.clone().keep(shutdown.clone()));
 
+        let inquiries =
+            Arc::new(Inquiries::new(database.clone(), options::inquiry(&settings), metrics.clone()));
         let options = options::server(&settings);
         let state = Arc::new(State::new(
             settings,
@@ -157,6 +160,7 @@ impl Node {
             access,
             runs,
             intake,
+            inquiries,
             hub,
             publisher,
             broker.clone(),

@@ -26,6 +26,7 @@ pub mod database;
 pub mod export;
 pub mod feed;
 pub mod http;
+pub mod inquiry;
 pub mod intake;
 pub mod metrics;
 pub mod model;

@@ -140,6 +140,9 @@ pub struct Metrics {
     pub unauthorized: Counter,
     pub template_failures: Counter,
     pub runs_open: Gauge,
+    pub inquiries: Gauge,
+    pub inquiry_captures: Counter,
+    pub inquiries_refused: Counter,
 }
 
 impl Default for Metrics {
@@ -275,6 +278,17 @@ impl Metrics {
                 Counter::default()
             ),
             runs_open: register!("runs_open", "Runs of the cluster that are not closed", Gauge::default()),
+            inquiries: register!("inquiries", "Inquiries that look at what is kept now", Gauge::default()),
+            inquiry_captures: register!(
+                "inquiry_captures",
+                "Captures that inquiries have looked at",
+                Counter::default()
+            ),
+            inquiries_refused: register!(
+                "inquiries_refused",
+                "Inquiries that found no turn to look",
+                Counter::default()
+            ),
             unauthorized: register!(
                 "unauthorized",
                 "Requests refused for their token, scope, host or origin",

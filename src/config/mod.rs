@@ -159,6 +159,9 @@ pub struct Inquiry {
     pub waiters_max: usize,
     wait_max_s: u64,
     pub scan_max: u64,
+    scan_time_max_s: u64,
+    pub scans_max: usize,
+    pub scans_waiting_max: usize,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -297,7 +300,10 @@ durations! {
         write_timeout = write_timeout_ms: from_millis,
         close_pace = close_pace_us: from_micros,
     }
-    Inquiry { wait_max = wait_max_s: from_secs }
+    Inquiry {
+        wait_max = wait_max_s: from_secs,
+        scan_time_max = scan_time_max_s: from_secs,
+    }
     Database {
         connect_timeout = connect_timeout_ms: from_millis,
         statement_timeout = statement_timeout_ms: from_millis,

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::database::Database;
 use crate::feed::{Hub, Publisher};
+use crate::inquiry::Inquiries;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::model::{EndpointCode, Entry};
@@ -28,6 +29,7 @@ pub struct State {
     pub access: Arc<Access>,
     pub runs: Arc<Runs>,
     pub intake: Arc<Intake>,
+    pub inquiries: Arc<Inquiries>,
     pub hub: Arc<Hub>,
     pub publisher: Arc<Publisher>,
     pub broker: Arc<dyn Broker>,
@@ -53,6 +55,7 @@ impl State {
         access: Arc<Access>,
         runs: Arc<Runs>,
         intake: Arc<Intake>,
+        inquiries: Arc<Inquiries>,
         hub: Arc<Hub>,
         publisher: Arc<Publisher>,
         broker: Arc<dyn Broker>,
@@ -70,6 +73,7 @@ impl State {
             access,
             runs,
             intake,
+            inquiries,
             hub,
             publisher,
             broker,

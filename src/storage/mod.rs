@@ -12,6 +12,7 @@ pub mod retention;
 pub mod rollups;
 pub mod run_counts;
 pub mod runs;
+pub mod scans;
 pub mod secrets;
 pub mod states;
 pub mod tickets;

@@ -21,6 +21,7 @@ mod exports;
 mod faults;
 mod harness;
 mod hostile;
+mod inquiry;
 mod memory;
 mod nodes;
 mod openapi;
@@ -66,6 +67,7 @@ fn trials() -> Vec<Trial> {
         stream::trials(),
         api::trials(),
         exports::trials(),
+        inquiry::trials(),
         rules::trials(),
         cli::trials(),
         runs::trials(),

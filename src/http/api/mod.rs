@@ -9,6 +9,7 @@ pub mod endpoints;
 pub mod explanations;
 pub mod exports;
 pub mod imports;
+pub mod inquiries;
 pub mod nodes;
 pub mod query;
 pub mod reports;
