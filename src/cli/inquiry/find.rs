@@ -24,7 +24,10 @@ pub struct FindArgs {
     /// Received before this instant (RFC 3339).
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// So many at most, the oldest first.
+    /// The newest first.
+    #[arg(long)]
+    newest: bool,
+    /// So many at most.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// How they are shown.
@@ -43,6 +46,9 @@ async fn find(args: &FindArgs, session: &Session) -> Outcome {
     check_place(&order)?;
     if let Some(until) = &args.until {
         order.insert("until".to_owned(), until.as_str().into());
+    }
+    if args.newest {
+        order.insert("order".to_owned(), "newest".into());
     }
     let mut finder = Finder::new(order, args.limit as usize);
     let mut rows = Vec::new();
@@ -82,7 +88,7 @@ impl Finder {
         let page = session.api.json(ask).await?;
         self.left = self.left.saturating_sub(page["captures"].as_array().map_or(0, Vec::len));
         if let Value::String(next) = &page["next"] {
-            order.insert("since".to_owned(), next.as_str().into());
+            order.insert("cursor".to_owned(), next.as_str().into());
             self.order = Some(order);
         }
         Ok(Some(page))

@@ -1,6 +1,7 @@
 //! Which captures an inquiry is about: the members that waiting, finding, counting and verifying share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web;
 use serde_json::Value;
@@ -10,7 +11,9 @@ use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::socket::stream::parse_since;
 use crate::http::state::State;
+use crate::model;
 use crate::model::limits::FILTER_TERMS_MAX;
+use crate::model::run::VerificationKind;
 use crate::model::time::parse_rfc3339;
 use crate::model::{Filter, Glob, Since};
 use crate::rules::object::{Object, list, text};
@@ -46,17 +49,26 @@ pub async fn of_run(id: &str, caller: &Caller, state: &State) -> Result<OfRun, P
 /// What a wait or a verification came to, for the summary of its run.
 #[derive(Debug)]
 pub struct Verification<'a> {
-    /// `wait` or `verify`.
-    pub kind: &'static str,
+    pub kind: VerificationKind,
     /// What people call it.
     pub name: Option<&'a str>,
     pub passed: bool,
     /// What failed, where something did.
     pub why: Option<String>,
+    pub took: Duration,
 }
 
 /// Keeps what an inquiry in a run came to.
-pub async fn record_in_run(_run: &OfRun, _made: &Verification<'_>, _state: &State) -> Result<(), Problem> {
+pub async fn record_in_run(run: &OfRun, made: Verification<'_>, state: &State) -> Result<(), Problem> {
+    let verification = model::run::Verification {
+        name: made.name.unwrap_or_default().to_owned(),
+        kind: made.kind,
+        passed: made.passed,
+        why: made.why,
+        at_us: state.clock.now_us(),
+        took_us: i64::try_from(made.took.as_micros()).unwrap_or(i64::MAX),
+    };
+    state.runs.record(&run.id, &verification).await?;
     Ok(())
 }
 
