@@ -15,6 +15,7 @@ mod captures;
 mod docs;
 mod exit;
 mod healthcheck;
+mod listen;
 mod logging;
 mod migrate;
 mod serve;
@@ -48,6 +49,8 @@ enum Command {
     /// Make, list and revoke tokens, in the database itself.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Watch what is caught, as it is caught, and send it on.
+    Listen(Box<listen::ListenArgs>),
     /// List, show and remove what was caught.
     #[command(subcommand)]
     Captures(captures::CapturesCommand),
@@ -99,6 +102,7 @@ pub fn run() -> ExitCode {
         Some(Command::Token(command)) => token::run(&command),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
         Some(Command::SettingsReference) => docs::settings(),
+        Some(Command::Listen(args)) => listen::run(*args, node),
         Some(Command::Captures(command)) => captures::run(command, node),
     }
 }
@@ -127,7 +131,7 @@ impl Command {
             | Self::Token(_)
             | Self::Healthcheck(_)
             | Self::SettingsReference => false,
-            Self::Captures(_) => true,
+            Self::Listen(_) | Self::Captures(_) => true,
         }
     }
 }

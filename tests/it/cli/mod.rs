@@ -10,11 +10,12 @@ use crate::harness::process::Process;
 use crate::harness::workplace::new_folder;
 
 mod captures;
+mod listen;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub fn trials() -> Vec<Trial> {
-    [captures::trials()].into_iter().flatten().collect()
+    [captures::trials(), listen::trials()].into_iter().flatten().collect()
 }
 
 /// What a command came to.
