@@ -12,12 +12,15 @@ use tokio::runtime::Runtime;
 use crate::config::{self, InvalidSettings, Settings, Source};
 
 mod captures;
+mod diff;
 mod docs;
 mod exit;
 mod healthcheck;
 mod listen;
 mod logging;
 mod migrate;
+mod replay;
+mod send;
 mod serve;
 mod session;
 mod show;
@@ -51,6 +54,12 @@ enum Command {
     Token(token::TokenCommand),
     /// Watch what is caught, as it is caught, and send it on.
     Listen(Box<listen::ListenArgs>),
+    /// Send what was caught again, somewhere else.
+    Replay(Box<replay::ReplayArgs>),
+    /// Compose a request, and send it to an endpoint or anywhere.
+    Send(Box<send::SendArgs>),
+    /// Show in what two captures differ. Exit code 0: in nothing, 1: they differ.
+    Diff(diff::DiffArgs),
     /// List, show and remove what was caught.
     #[command(subcommand)]
     Captures(captures::CapturesCommand),
@@ -103,6 +112,9 @@ pub fn run() -> ExitCode {
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
         Some(Command::SettingsReference) => docs::settings(),
         Some(Command::Listen(args)) => listen::run(*args, node),
+        Some(Command::Replay(args)) => replay::run(*args, node),
+        Some(Command::Send(args)) => send::run(*args, node),
+        Some(Command::Diff(args)) => diff::run(args, node),
         Some(Command::Captures(command)) => captures::run(command, node),
     }
 }
@@ -131,7 +143,7 @@ impl Command {
             | Self::Token(_)
             | Self::Healthcheck(_)
             | Self::SettingsReference => false,
-            Self::Listen(_) | Self::Captures(_) => true,
+            Self::Listen(_) | Self::Replay(_) | Self::Send(_) | Self::Diff(_) | Self::Captures(_) => true,
         }
     }
 }

@@ -1,6 +1,11 @@
 //! What came while the stream was away: how many it were, and until when.
 
+use std::time::Duration;
+
 use crate::client::{Api, Ask, ShownCapture};
+
+/// What is new waits for this.
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// A listener that is back, and is sent what it has missed.
 pub struct CatchingUp {
@@ -13,7 +18,8 @@ pub struct CatchingUp {
 impl CatchingUp {
     /// None where nothing was ever caught, or it cannot be known: nothing hangs on it.
     pub async fn begin(api: &Api) -> Option<Self> {
-        let newest = api.json(Ask::get("/api/captures?limit=1&body=none")).await.ok()?;
+        let newest = api.json(Ask::get("/api/captures?limit=1&body=none"));
+        let newest = tokio::time::timeout(LIMIT, newest).await.ok()?.ok()?;
         let until = newest["captures"][0]["received"].as_str()?.to_owned();
         Some(Self { until, captures: 0 })
     }

@@ -228,7 +228,7 @@ async fn a_target_that_fails_is_told_and_the_next_is_sent() -> TestResult {
         let kinds: Vec<_> = told.iter().map(|told| told["type"].as_str().unwrap_or_default()).collect();
         assert_eq!(kinds, ["ready", "capture", "forwarded", "capture", "forwarded"]);
         assert_eq!((&told[2]["capture"], &told[4]["capture"]), (&first.into(), &second.into()));
-        listener.end_with(Signal::TERM, LIMIT).await?;
+        assert_eq!(listener.end_with(Signal::TERM, LIMIT).await?.code(), Some(0));
         assert!(listener.talk().contains(said), "{}", listener.talk());
     }
     assert_eq!((closing.count(), refusing.count()), (2, 2), "each once");
