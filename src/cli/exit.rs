@@ -20,6 +20,8 @@ pub enum Exit {
     Interrupted = 130,
     /// Nobody reads the output any more, as shells say it.
     PipeClosed = 141,
+    /// Ended by SIGTERM, as shells say it.
+    Terminated = 143,
 }
 
 impl From<Exit> for ExitCode {

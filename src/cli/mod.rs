@@ -14,6 +14,7 @@ use crate::config::{self, InvalidSettings, Settings, Source};
 mod captures;
 mod completions;
 mod configuration;
+mod diff;
 mod docs;
 mod document;
 mod endpoints;
@@ -21,11 +22,14 @@ mod exit;
 mod export;
 mod healthcheck;
 mod inquiry;
+mod listen;
 mod listing;
 mod logging;
 mod migrate;
+mod replay;
 mod rules;
 mod runs;
+mod send;
 mod serve;
 mod session;
 mod show;
@@ -61,6 +65,14 @@ enum Command {
     /// `tokens`).
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Watch what is caught, as it is caught, and send it on.
+    Listen(Box<listen::ListenArgs>),
+    /// Send what was caught again, somewhere else.
+    Replay(Box<replay::ReplayArgs>),
+    /// Compose a request, and send it to an endpoint or anywhere.
+    Send(Box<send::SendArgs>),
+    /// Show in what two captures differ. Exit code 0: in nothing, 1: they differ.
+    Diff(diff::DiffArgs),
     /// Wait until captures arrive that match.
     Wait(Box<inquiry::wait::WaitArgs>),
     /// Verify that what was caught is as it is claimed to be.
@@ -145,6 +157,10 @@ pub fn run() -> ExitCode {
         Some(Command::Token(command)) => token::run(&command),
         Some(Command::Healthcheck(args)) => healthcheck::run(&args),
         Some(Command::SettingsReference) => docs::settings(),
+        Some(Command::Listen(args)) => listen::run(*args, node),
+        Some(Command::Replay(args)) => replay::run(*args, node),
+        Some(Command::Send(args)) => send::run(*args, node),
+        Some(Command::Diff(args)) => diff::run(args, node),
         Some(Command::Wait(args)) => inquiry::wait::run(*args, node),
         Some(Command::Verify(args)) => inquiry::verify::run(*args, node),
         Some(Command::Count(args)) => inquiry::count::run(*args, node),
@@ -186,7 +202,11 @@ impl Command {
             | Self::Healthcheck(_)
             | Self::Completions { .. }
             | Self::SettingsReference => false,
-            Self::Wait(_)
+            Self::Listen(_)
+            | Self::Replay(_)
+            | Self::Send(_)
+            | Self::Diff(_)
+            | Self::Wait(_)
             | Self::Verify(_)
             | Self::Count(_)
             | Self::Find(_)

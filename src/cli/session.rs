@@ -1,6 +1,7 @@
 //! What every command that asks a node has: where the node is, the token, the terminal, and an end.
 
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -79,6 +80,15 @@ pub struct Session {
     pub terminal: Terminal,
     /// Ctrl-C, or SIGTERM.
     pub stop: CancellationToken,
+    /// Which of the two it was.
+    ended_by: Arc<OnceLock<Exit>>,
+}
+
+impl Session {
+    /// How a command ends that was told to end before it was done.
+    pub fn interrupted(&self) -> Exit {
+        self.ended_by.get().copied().unwrap_or(Exit::Interrupted)
+    }
 }
 
 /// Runs a command that just ends when it is told to.
@@ -86,7 +96,7 @@ pub fn run(node: NodeArgs, command: impl AsyncFnOnce(&Session) -> Outcome) -> Ex
     run_to_its_end(node, async |session: &Session| {
         tokio::select! {
             outcome = command(session) => outcome,
-            () = session.stop.cancelled() => Ok(Exit::Interrupted),
+            () = session.stop.cancelled() => Ok(session.interrupted()),
         }
     })
 }
@@ -97,8 +107,9 @@ pub fn run_to_its_end(node: NodeArgs, command: impl AsyncFnOnce(&Session) -> Out
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome = runtime.map_err(Failed::from).and_then(|runtime| {
         let outcome = runtime.block_on(async {
-            let session = Session { api: node.api()?, terminal, stop: CancellationToken::new() };
-            watch_signals(session.stop.clone())?;
+            let (stop, ended_by) = (CancellationToken::new(), Arc::default());
+            let session = Session { api: node.api()?, terminal, stop, ended_by };
+            watch_signals(&session)?;
             command(&session).await
         });
         // A look-up of a name that hangs does not hold up the end.
@@ -117,21 +128,23 @@ pub fn run_to_its_end(node: NodeArgs, command: impl AsyncFnOnce(&Session) -> Out
 }
 
 /// The first signal asks the command to end; the second, or time, ends it.
-fn watch_signals(stop: CancellationToken) -> Outcome<()> {
+fn watch_signals(session: &Session) -> Outcome<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (stop, ended_by) = (session.stop.clone(), session.ended_by.clone());
     tokio::spawn(async move {
-        let code = next(&mut interrupt, &mut terminate).await;
+        let exit = next(&mut interrupt, &mut terminate).await;
+        ended_by.get_or_init(|| exit);
         stop.cancel();
-        tokio::time::timeout(FAREWELL, next(&mut interrupt, &mut terminate)).await.unwrap_or_default();
-        std::process::exit(code);
+        tokio::time::timeout(FAREWELL, next(&mut interrupt, &mut terminate)).await.ok();
+        std::process::exit(exit as i32);
     });
     Ok(())
 }
 
-/// The exit code that goes with the signal.
-async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> i32 {
+/// The next signal, as the exit code that goes with it.
+async fn next(interrupt: &mut Signal, terminate: &mut Signal) -> Exit {
     tokio::select! {
-        _ = interrupt.recv() => 130,
-        _ = terminate.recv() => 143,
+        _ = interrupt.recv() => Exit::Interrupted,
+        _ = terminate.recv() => Exit::Terminated,
     }
 }

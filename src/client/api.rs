@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
@@ -143,13 +143,13 @@ impl Api {
         self.read(answer.into_body(), bytes_max).await
     }
 
-    /// Asks for an answer that comes line by line, and hands its head out too.
+    /// Asks for an answer that comes line by line.
     ///
     /// # Errors
     /// Every [`Failure`].
-    pub async fn lines(&self, ask: Ask) -> Result<(HeaderMap, Lines), Failure> {
-        let (head, body) = self.ask(ask.accept("application/x-ndjson")).await?.into_parts();
-        Ok((head.headers, Lines::new(self.base.to_string(), body, LINE_BYTES_MAX, SILENCE_MAX)))
+    pub async fn lines(&self, ask: Ask) -> Result<Lines, Failure> {
+        let body = self.ask(ask.accept("application/x-ndjson")).await?.into_body();
+        Ok(Lines::new(self.base.to_string(), body, LINE_BYTES_MAX, SILENCE_MAX))
     }
 
     /// A capture with the beginning of its body.

@@ -45,6 +45,10 @@ impl HttpUrl {
         if authority.contains('@') {
             return Err(InvalidUrl::User);
         }
+        let port = authority.rsplit(']').next().unwrap_or_default().split_once(':');
+        if port.is_some_and(|(_, port)| port.parse::<u16>().is_err()) {
+            return Err(InvalidUrl::Malformed("its port is no number up to 65535".to_owned()));
+        }
         let origin = text[..text.len() - target.len()].to_owned();
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query.to_owned())),
@@ -127,7 +131,15 @@ mod tests {
         assert_eq!(HttpUrl::parse("ftp://a"), Err(InvalidUrl::Scheme));
         assert_eq!(HttpUrl::parse("http://user:word@a/"), Err(InvalidUrl::User));
         assert_eq!(HttpUrl::parse("http://a/#b"), Err(InvalidUrl::Fragment));
-        for text in ["http://", "http:///a", "http://a b/", "http://a/ b", "http://a:port/"] {
+        for text in [
+            "http://",
+            "http:///a",
+            "http://a b/",
+            "http://a/ b",
+            "http://a:port/",
+            "http://a:/",
+            "http://[::1]:65536",
+        ] {
             assert!(matches!(HttpUrl::parse(text), Err(InvalidUrl::Malformed(_))), "{text}");
         }
     }

@@ -10,11 +10,18 @@ use crate::harness::process::Process;
 use crate::harness::workplace::new_folder;
 
 mod captures;
+mod listen;
+mod replay;
+mod send;
+mod shown;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub fn trials() -> Vec<Trial> {
-    [captures::trials()].into_iter().flatten().collect()
+    [captures::trials(), listen::trials(), replay::trials(), send::trials(), shown::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// What a command came to.
