@@ -45,7 +45,7 @@ pub struct WhichArgs {
     pub since: Option<String>,
     /// Only what matches: `method=POST header.x-github-event=push json.$.action=opened`, or an expression in
     /// JSON; from a file by `@FILE`.
-    #[arg(long = "match", value_name = "EXPRESSION")]
+    #[arg(long = "match", alias = "filter", value_name = "EXPRESSION")]
     pub matching: Option<String>,
 }
 

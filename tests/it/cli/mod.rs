@@ -10,18 +10,34 @@ use crate::harness::process::Process;
 use crate::harness::workplace::new_folder;
 
 mod captures;
+mod configuration;
+mod inquiries;
 mod listen;
 mod replay;
+mod runs;
 mod send;
 mod shown;
+mod things;
+mod waiting;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub fn trials() -> Vec<Trial> {
-    [captures::trials(), listen::trials(), replay::trials(), send::trials(), shown::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        captures::trials(),
+        listen::trials(),
+        replay::trials(),
+        send::trials(),
+        waiting::trials(),
+        inquiries::trials(),
+        runs::trials(),
+        things::trials(),
+        configuration::trials(),
+        shown::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What a command came to.
@@ -60,6 +76,13 @@ pub async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> TestResult<D
 /// Runs it to its end against a node.
 pub async fn ask(node: &Node, arguments: &[&str]) -> TestResult<Done> {
     run(arguments, &[("CREEL_URL", &node.url(""))]).await
+}
+
+/// A document in a file of its own, by its path.
+pub fn file(name: &str, text: &str) -> TestResult<String> {
+    let file = new_folder("document")?.join(name);
+    std::fs::write(&file, text)?;
+    Ok(file.to_string_lossy().into_owned())
 }
 
 /// Starts `creel`; what it prints is its log, what it says its talk.

@@ -25,7 +25,7 @@ pub fn trials() -> Vec<Trial> {
 
 /// Holds a text against its snapshot in `snapshots/`. What is meant to change is taken over by
 /// `INSTA_UPDATE=always cargo test --test it cli::shown`, and looked at in the diff.
-fn check(name: &str, text: &str) {
+pub fn check(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("snapshots");
     settings.set_prepend_module_to_snapshot(false);
@@ -33,25 +33,39 @@ fn check(name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
+/// Every command's, those below others too: found by what the help above lists.
 async fn help_is_as_it_was() -> TestResult {
-    for (name, arguments) in [
-        ("help", &["--help"][..]),
-        ("help-listen", &["listen", "--help"]),
-        ("help-replay", &["replay", "--help"]),
-        ("help-send", &["send", "--help"]),
-        ("help-diff", &["diff", "--help"]),
-        ("help-captures", &["captures", "--help"]),
-        ("help-captures-list", &["captures", "list", "--help"]),
-    ] {
-        let done = run(arguments, &[("COLUMNS", "100")]).await?.expect(0)?;
+    let mut left = vec![Vec::new()];
+    let mut shown = 0;
+    while let Some(command) = left.pop() {
+        let arguments: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
+        let done = run(&arguments, &[("COLUMNS", "100")]).await?.expect(0)?;
         assert_eq!(done.stderr, "");
-        check(name, &done.stdout);
+        let name: String = command.iter().map(|part| format!("-{part}")).collect();
+        check(&format!("help{name}"), &done.stdout);
+        shown += 1;
+        for part in commands(&done.stdout) {
+            left.push([command.as_slice(), &[part]].concat());
+        }
     }
+    assert!(shown > 40, "only {shown} commands were found");
     Ok(())
 }
 
+/// The commands that a help lists; each stands behind two blanks.
+fn commands(help: &str) -> Vec<String> {
+    let list = help.split_once("\nCommands:\n").map_or("", |(_, behind)| behind);
+    let lines = list.lines().take_while(|line| line.starts_with("  "));
+    let names = lines.filter_map(|line| {
+        let line = line.strip_prefix("  ")?;
+        let is_name = line.starts_with(|letter: char| letter.is_ascii_lowercase());
+        line.split(' ').next().filter(|name| is_name && *name != "help")
+    });
+    names.map(str::to_owned).collect()
+}
+
 /// Without what is another on each run.
-fn steady(text: &str) -> TestResult<String> {
+pub fn steady(text: &str) -> TestResult<String> {
     let mut text = text.to_owned();
     for (pattern, name) in [
         (r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "<id>"),
