@@ -199,7 +199,7 @@ fn why(claim: &Value) -> String {
         format!("\n  {}: {}", title(claim), plain_line(claim["why"].as_str().unwrap_or("undecided")));
     for capture in claim["captures"].as_array().map(Vec::as_slice).unwrap_or_default() {
         let fact = |name: &str| plain_line(capture[name].as_str().unwrap_or_default());
-        let facts = [fact("capture"), fact("endpoint"), fact("received"), fact("how")];
+        let facts = [fact("id"), fact("endpoint"), fact("received"), fact("how")];
         let facts: Vec<String> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
         write!(text, "\n    {}", facts.join("  ")).unwrap_or_default();
     }

@@ -72,12 +72,21 @@ async fn wait(args: &WaitArgs, session: &Session) -> Outcome {
     }
     order.insert("limit".to_owned(), args.limit.into());
     order.insert("quiet_ms".to_owned(), ms(quiet).into());
-    let wanted = args.count.text().unwrap_or_else(|| "at least 1".to_owned());
+    let wanted = wanted(args);
     let began = Instant::now();
     let progress = progress(&format!("waiting for {wanted}"));
     let answer = ask(session, order, quiet, began + args.timeout, &progress).await;
     progress.finish_and_clear();
     tell(args, session, &answer?, &wanted, began.elapsed())
+}
+
+/// What is waited for, continuing "waiting for".
+fn wanted(args: &WaitArgs) -> String {
+    let count = args.count.text().unwrap_or_else(|| "at least 1".to_owned());
+    match args.quiet {
+        Some(quiet) if !quiet.is_zero() => format!("{count}, then nothing for {:.1} s", quiet.as_secs_f64()),
+        _ => count,
+    }
 }
 
 /// Shown on a terminal alone.
@@ -155,8 +164,9 @@ fn tell(args: &WaitArgs, session: &Session, answer: &Value, wanted: &str, took: 
     if truncated {
         session.terminal.warn("retention had removed captures before they were looked at");
     }
-    let matched = captures(answer["count"].as_u64().unwrap_or_default());
-    let told = format!("{matched} matched, and {wanted} wanted, after {:.1} s", took.as_secs_f64());
+    let count = answer["count"].as_u64().unwrap_or_default();
+    let (matched, took) = (captures(count), took.as_secs_f64());
+    let told = format!("{matched} matched after {took:.1} s; waited for {wanted}");
     let outcome = answer["outcome"].as_str().unwrap_or_default();
     if outcome == "satisfied" {
         session.terminal.say(&format!("satisfied: {told}"));
@@ -165,7 +175,9 @@ fn tell(args: &WaitArgs, session: &Session, answer: &Value, wanted: &str, took: 
     let misses = misses::text(answer);
     let failed = Failed::not(format!("{outcome}: {told}{misses}"));
     Err(match (outcome, misses.is_empty()) {
-        ("timeout", true) => failed.hint("nothing else was caught there: does the sender send to this node?"),
+        ("timeout", true) if count == 0 => {
+            failed.hint("nothing else was caught there: does the sender send to this node?")
+        }
         _ => failed,
     })
 }

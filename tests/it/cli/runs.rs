@@ -33,11 +33,8 @@ async fn a_run_is_opened_asked_and_closed() -> TestResult {
         "rules.yaml",
         "rules:\n  - name: teapot\n    match: {at: method, equals: BREW}\n    reply: {status: 418}\n",
     )?;
-    let opened = ask(
-        &node,
-        &["runs", "open", "nightly", "--label", "branch=main", "--rules", &rules, "--output", "json"],
-    );
-    let opened = opened.await?.expect(0)?.values()?.remove(0);
+    let open = ["runs", "open", "nightly", "--label", "branch=main", "--rules", &rules, "--output", "json"];
+    let opened = ask(&node, &open).await?.expect(0)?.values()?.remove(0);
     let (id, prefix) = (opened["id"].as_str().ok_or("no id")?, opened["prefix"].as_str().ok_or("no prefix")?);
     assert_eq!((opened["labels"]["branch"].as_str(), opened["token"].as_str()), (Some("main"), None));
     assert_eq!(node.request("BREW", &format!("/r/{prefix}hook"), "").await?.status, 418);

@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use regex::Regex;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use super::{LIMIT, ask, run};
+use super::{LIMIT, ask, file, run};
 use crate::harness::node::Node;
 use crate::harness::process::Process;
 use crate::harness::target::{OK, Target};
@@ -18,6 +18,8 @@ pub fn trials() -> Vec<Trial> {
         Needs::NOTHING =>
             help_is_as_it_was,
             output_is_as_it_was,
+            output_for_pipelines_is_as_it_was,
+            progress_is_for_terminals_alone,
             colour_is_for_terminals_that_want_it,
             nothing_that_was_caught_acts_on_the_terminal;
     }
@@ -25,7 +27,7 @@ pub fn trials() -> Vec<Trial> {
 
 /// Holds a text against its snapshot in `snapshots/`. What is meant to change is taken over by
 /// `INSTA_UPDATE=always cargo test --test it cli::shown`, and looked at in the diff.
-pub fn check(name: &str, text: &str) {
+fn check(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("snapshots");
     settings.set_prepend_module_to_snapshot(false);
@@ -65,7 +67,7 @@ fn commands(help: &str) -> Vec<String> {
 }
 
 /// Without what is another on each run.
-pub fn steady(text: &str) -> TestResult<String> {
+fn steady(text: &str) -> TestResult<String> {
     let mut text = text.to_owned();
     for (pattern, name) in [
         (r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "<id>"),
@@ -88,8 +90,7 @@ async fn output_is_as_it_was() -> TestResult {
     let first = node.post("/r/shop/orders?page=2", r#"{"paid":true,"sum":[1,2]}"#).await?;
     let second = node.post("/r/shop/orders", r#"{"paid":false,"sum":[1]}"#).await?;
     let url = target.url("/hooks");
-    let mut text = String::new();
-    for (arguments, code) in [
+    let commands = [
         (&["captures", "list"][..], 0),
         (&["captures", "show", &first], 0),
         (&["captures", "rm", "01a1fd89-85b1-7b3e-9c74-ea33a5c7ad33"], 1),
@@ -100,14 +101,73 @@ async fn output_is_as_it_was() -> TestResult {
         (&["send", "shop", "-d", "x"], 0),
         (&["listen", "--since", "yesterday"], 2),
         (&["captures", "list", "--url", "http://127.0.0.1:9"], 3),
-    ] {
-        let done = ask(&node, arguments).await?.expect(code)?;
+    ];
+    check("output", &steady(&transcript(&node, &commands).await?)?);
+    Ok(())
+}
+
+/// What commands print, say and end with, one after the other.
+async fn transcript(node: &Node, commands: &[(&[&str], i32)]) -> TestResult<String> {
+    let mut text = String::new();
+    for (arguments, code) in commands {
+        let done = ask(node, arguments).await?.expect(*code)?;
         let line = arguments.join(" ");
         text += &format!("$ creel {line}\n{}", done.stdout);
         text += &done.stderr.lines().map(|line| format!("! {line}\n")).collect::<String>();
         text += &format!("= {code}\n\n");
     }
-    check("output", &steady(&text)?);
+    Ok(text)
+}
+
+async fn output_for_pipelines_is_as_it_was() -> TestResult {
+    let node = Node::builder().start().await?;
+    node.post("/r/shop/orders?page=2", r#"{"paid":true,"key":1}"#).await?;
+    node.post("/r/shop/orders", r#"{"paid":false,"key":1}"#).await?;
+    let rule = "rules:\n  - name: teapot\n    match: {at: method, equals: BREW}\n    reply: {status: 418}\n";
+    let (rules, changed) = (file("rules.yaml", rule)?, file("rules.yaml", &rule.replace("418", "429"))?);
+    let wrong = file("rules.yaml", &rule.replace("method", "nowhere"))?;
+    let commands = [
+        (&["wait", "shop", "--since", "earliest", "--at-least", "2"][..], 0),
+        (
+            &[
+                "wait",
+                "shop",
+                "--since",
+                "earliest",
+                "--match",
+                "method=POST json.$.paid=1",
+                "--timeout",
+                "0s",
+            ],
+            1,
+        ),
+        (&["wait", "else", "--since", "earliest", "--timeout", "0s"], 1),
+        (&["wait", "shop"], 2),
+        (&["count", "shop", "--since", "earliest", "--match", "json.$.paid=true"], 0),
+        (&["find", "shop", "--since", "earliest", "--newest", "--limit", "1"], 0),
+        (&["verify", "shop", "--since", "earliest", "--exactly", "2", "--unique-by", "json.$.key"], 1),
+        (&["apply", "-f", &rules], 0),
+        (&["apply", "-f", &changed, "--dry-run"], 0),
+        (&["apply", "-f", &wrong], 1),
+        (&["rules", "list"], 0),
+        (&["config"], 0),
+        (&["tokens", "list"], 0),
+        (&["runs", "show"], 2),
+    ];
+    let text = steady(&transcript(&node, &commands).await?)?;
+    let text = Regex::new(r"-f \S+/")?.replace_all(&text, "-f ");
+    let text = Regex::new(r"after \d+\.\d s")?.replace_all(&text, "after <n> s");
+    check("output-pipelines", &text);
+    Ok(())
+}
+
+async fn progress_is_for_terminals_alone() -> TestResult {
+    let node = Node::builder().start().await?;
+    let arguments = "wait --since earliest --timeout 1s";
+    let shown = on_a_terminal(&node, arguments, "TERM=xterm").await?;
+    assert!(shown.contains("waiting for at least 1") && shown.contains("timeout: "), "{shown:?}");
+    let piped = ask(&node, &arguments.split(' ').collect::<Vec<_>>()).await?.expect(1)?;
+    assert!(!piped.stderr.contains("waiting for"), "{}", piped.stderr);
     Ok(())
 }
 
@@ -148,6 +208,10 @@ async fn colour_is_for_terminals_that_want_it() -> TestResult {
         let printed = on_a_terminal(&node, &arguments, variables).await?;
         assert!(printed.contains("hello") && !printed.contains('\u{1b}'), "{variables}: {printed:?}");
     }
+    let document = file("rules.yaml", "rules: [{name: a, reply: {status: 418}}]\n")?;
+    let dry_run = format!("apply --dry-run -f {document}");
+    assert!(on_a_terminal(&node, &dry_run, "TERM=xterm").await?.contains("\u{1b}[32m+ rule a (created)"));
+    assert!(!on_a_terminal(&node, &dry_run, "NO_COLOR=1 TERM=xterm").await?.contains('\u{1b}'));
     let failed = on_a_terminal(&node, "captures show nothing", "TERM=xterm").await?;
     assert!(failed.contains("\u{1b}[31mcreel:\u{1b}[0m"), "{failed:?}");
     Ok(())
