@@ -16,7 +16,7 @@ use crate::config::{self, AuthMode, Settings};
 use crate::database::postgres::{PostgresDatabase, PostgresOptions};
 use crate::database::sqlite::{SqliteDatabase, SqliteOptions};
 use crate::database::{Database, DatabaseError, Migrate};
-use crate::feed::{Hub, Publisher};
+use crate::feed::{self, Hub, Publisher};
 use crate::http::{self, Listening, State};
 use crate::inquiry::Inquiries;
 use crate::intake::{AnswerLog, Budget, Configuration, Intake, Journal, OnCommit};
@@ -25,6 +25,7 @@ use crate::model::{Entry, NodeState};
 use crate::presence::Presence;
 use crate::runs::{self, Runs};
 use crate::shutdown::Shutdown;
+use crate::tally::Tallies;
 use crate::upkeep::Upkeep;
 
 /// What is written at the end has so long at least, whatever the listeners took.
@@ -100,6 +101,7 @@ impl Node {
         ));
         let subscription = broker.subscribe(&topic);
         shutdown.spawn(hub.clone().keep(subscription, shutdown.clone()));
+        shutdown.spawn(hub.clone().ring(shutdown.clone()));
 
         let configuration = Arc::new(Configuration::new(
             database.clone(),
@@ -127,8 +129,11 @@ impl Node {
             shutdown.clone(),
         ));
         look_at_ceilings(intake.clone(), settings.capture.kept_bytes_max, &shutdown);
+        let tallies = Arc::new(Tallies::default());
+        shutdown.spawn(feed::count(hub.clone(), tallies.clone(), shutdown.clone()));
         let upkeep = Upkeep {
             database: database.clone(),
+            tallies,
             options: options::upkeep(&settings),
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -141,6 +146,12 @@ impl Node {
         let access = Arc::new(access);
         shutdown.spawn(access.clone().keep(shutdown.clone()));
 
+        let inquiries = Arc::new(Inquiries::new(
+            database.clone(),
+            options::inquiry(&settings),
+            metrics.clone(),
+            shutdown.clone(),
+        ));
         let runs = Arc::new(Runs {
             database: database.clone(),
             options: options::runs(&settings),
@@ -151,8 +162,6 @@ impl Node {
         });
         shutdown.spawn(runs.clone().keep(shutdown.clone()));
 
-        let inquiries =
-            Arc::new(Inquiries::new(database.clone(), options::inquiry(&settings), metrics.clone()));
         let options = options::server(&settings);
         let state = Arc::new(State::new(
             settings,

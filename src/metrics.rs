@@ -139,10 +139,10 @@ pub struct Metrics {
     pub panics: Counter,
     pub unauthorized: Counter,
     pub template_failures: Counter,
-    pub runs_open: Gauge,
     pub inquiries: Gauge,
     pub inquiry_captures: Counter,
     pub inquiries_refused: Counter,
+    pub runs_open: Gauge,
 }
 
 impl Default for Metrics {
@@ -277,7 +277,6 @@ impl Metrics {
                 "Replies whose template failed; their senders got a 500",
                 Counter::default()
             ),
-            runs_open: register!("runs_open", "Runs of the cluster that are not closed", Gauge::default()),
             inquiries: register!("inquiries", "Inquiries that look at what is kept now", Gauge::default()),
             inquiry_captures: register!(
                 "inquiry_captures",
@@ -289,6 +288,7 @@ impl Metrics {
                 "Inquiries that found no turn to look",
                 Counter::default()
             ),
+            runs_open: register!("runs_open", "Runs of the cluster that are not closed", Gauge::default()),
             unauthorized: register!(
                 "unauthorized",
                 "Requests refused for their token, scope, host or origin",

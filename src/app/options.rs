@@ -60,16 +60,6 @@ pub fn upkeep(settings: &Settings) -> UpkeepOptions {
     }
 }
 
-pub fn runs(settings: &Settings) -> RunOptions {
-    RunOptions {
-        open_max: settings.runs.open_max,
-        kept: settings.runs.kept(),
-        rules_max: settings.rules.rules_max,
-        endpoints_max: settings.rules.endpoints_max,
-        rules: settings.rules.options(),
-    }
-}
-
 pub fn inquiry(settings: &Settings) -> InquiryOptions {
     let inquiry = &settings.inquiry;
     InquiryOptions {
@@ -78,6 +68,16 @@ pub fn inquiry(settings: &Settings) -> InquiryOptions {
         scans_max: inquiry.scans_max,
         scans_waiting_max: inquiry.scans_waiting_max,
         body_bytes_max: settings.rules.body_bytes_max,
+    }
+}
+
+pub fn runs(settings: &Settings) -> RunOptions {
+    RunOptions {
+        open_max: settings.runs.open_max,
+        kept: settings.runs.kept(),
+        rules_max: settings.rules.rules_max,
+        endpoints_max: settings.rules.endpoints_max,
+        rules: settings.rules.options(),
     }
 }
 

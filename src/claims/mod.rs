@@ -4,9 +4,10 @@
 mod count;
 pub mod evidence;
 mod nearest;
+pub mod number;
 pub mod order;
 pub mod spacing;
-pub mod tally;
+
 #[cfg(test)]
 mod tests;
 pub mod unique;

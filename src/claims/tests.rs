@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use super::Count;
 use super::evidence::{EVIDENCE_MAX, UNDECIDED, Verdict};
+use super::number::Number;
 use super::order::{InOrder, Others};
 use super::spacing::{Bounds, Spacing, Terms};
-use super::tally::Tally;
 use super::unique::Unique;
 use super::verify::Verification;
 use crate::model::{BodyContent, Capture};
@@ -200,7 +200,7 @@ fn an_expression_with_a_name_is_meant_wherever_it_stands() {
 
 #[test]
 fn a_mistake_is_told_with_its_place() {
-    let long = "x".repeat(201);
+    let long = "x".repeat(256);
     let many: Vec<Value> = vec![json!({"count": 1}); 51];
     for (document, why) in [
         (json!({}), "/claims: this says what is verified"),
@@ -217,7 +217,7 @@ fn a_mistake_is_told_with_its_place() {
         (json!({"claims": [{"count": 1, "others": true}]}), "/claims/0/others: this is not known here"),
         (
             json!({"claims": [{"count": 1, "name": long}]}),
-            "/claims/0/name: a text of 1 to 200 bytes is expected",
+            "/claims/0/name: a text of 1 to 255 bytes is expected",
         ),
         (
             json!({"claims": [{"count": {"at_least": 0}}]}),
@@ -346,7 +346,7 @@ proptest! {
             .collect();
         let verdict = spacing.verdict(true);
         prop_assert_eq!(verdict.holds, Some(wrong.is_empty() && found.len() >= bounds.len()));
-        prop_assert_eq!(numbers(&verdict), wrong.clone());
+        prop_assert_eq!(&numbers(&verdict), &wrong);
         prop_assert_eq!(spacing.verdict(false).holds, (!wrong.is_empty()).then_some(false));
     }
 
@@ -373,17 +373,17 @@ proptest! {
     fn a_count_is_that_of_all(found in 0u64..8, n in 0u64..8, bound in 0usize..3) {
         let form = ["at_least", "exactly", "at_most"][bound];
         let n = if bound == 0 { n.max(1) } else { n };
-        let mut tally = Tally::new(Count::parse(&json!({form: n})).unwrap());
+        let mut counted = Number::new(Count::parse(&json!({form: n})).unwrap());
         for number in 0..found {
-            tally.take(&capture(usize::try_from(number).unwrap(), 0, &json!({})));
+            counted.take(&capture(usize::try_from(number).unwrap(), 0, &json!({})));
         }
         let holds = match bound { 0 => found >= n, 1 => found == n, _ => found <= n };
-        let verdict = tally.verdict(true);
+        let verdict = counted.verdict(true);
         prop_assert_eq!(verdict.holds, Some(holds));
         let past = if bound == 0 { 0 } else { found.saturating_sub(n) };
         prop_assert_eq!(verdict.captures.len() as u64, past);
         // What is decided in part stays so.
-        if let Some(early) = tally.verdict(false).holds {
+        if let Some(early) = counted.verdict(false).holds {
             prop_assert_eq!(early, holds);
         }
     }

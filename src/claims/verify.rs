@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::Count;
 use super::evidence::Verdict;
+use super::number::Number;
 use super::order::{InOrder, Others};
 use super::spacing::{Bounds, Spacing, Terms};
-use super::tally::Tally;
 use super::unique::Unique;
 use crate::rules::object::{Object, list};
 use crate::rules::{Expression, Invalid, Key, Seen};
@@ -21,7 +21,7 @@ const STEPS_MAX: usize = 50;
 const GAPS_MAX: usize = 100;
 /// Expressions in all, named or not.
 const EXPRESSIONS_MAX: usize = 200;
-const NAME_BYTES_MAX: usize = 200;
+const NAME_BYTES_MAX: usize = 255;
 /// The longest time that a gap may be claimed to be, in milliseconds: a year.
 const GAP_MS_MAX: u64 = 366 * 86_400_000;
 /// Values that all claims of a document together remember.
@@ -45,7 +45,7 @@ struct Named {
 /// Expressions are told by their places; none means all captures.
 #[derive(Debug)]
 enum Claim {
-    Count(Option<usize>, Tally),
+    Count(Option<usize>, Number),
     InOrder(Vec<usize>, InOrder),
     Spacing(Option<usize>, Spacing),
     UniqueBy(Option<usize>, Key, Unique),
@@ -103,7 +103,7 @@ impl Verification {
         let about = |place: &Option<usize>| place.is_none_or(&matches);
         for Named { claim, .. } in claims {
             match claim {
-                Claim::Count(place, tally) if about(place) => tally.take(seen.capture),
+                Claim::Count(place, number) if about(place) => number.take(seen.capture),
                 Claim::Spacing(place, spacing) if about(place) => spacing.take(seen.capture),
                 Claim::UniqueBy(place, key, unique) if about(place) => {
                     unique.take(seen.capture, &key.values(seen), room);
@@ -117,7 +117,7 @@ impl Verification {
     /// What became of each claim, once `all` captures were handed in, or as far as that does not matter.
     pub fn told(&self, all: bool) -> Vec<Told<'_>> {
         let told = |named: &'_ Named| match &named.claim {
-            Claim::Count(_, tally) => ("count", tally.verdict(all)),
+            Claim::Count(_, number) => ("count", number.verdict(all)),
             Claim::InOrder(_, order) => ("in_order", order.verdict(all)),
             Claim::Spacing(_, spacing) => ("spacing", spacing.verdict(all)),
             Claim::UniqueBy(_, _, unique) => ("unique_by", unique.verdict(all)),
@@ -185,7 +185,7 @@ impl<'a> Reading<'a> {
         }
         let claim = if let Some(count) = object.read("count", Count::parse)? {
             let about = object.read("match", |value| self.expression(value))?;
-            Claim::Count(about, Tally::new(count))
+            Claim::Count(about, Number::new(count))
         } else if let Some(steps) = object.read("in_order", |value| self.steps(value))? {
             let others = match object.flag("others")? {
                 None | Some(true) => Others::Allowed,

@@ -11,9 +11,12 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::bell::{Bell, Place};
+use super::event::Event;
 use super::look::Looks;
 use super::message::{self, Announced};
 use super::sequencer::{Gap, Offered, Passed, RingLimits, Sequencer};
+use super::subscriber::TAKE_MAX;
 use crate::broker::{Signal, Subscription};
 use crate::clock::Clock;
 use crate::database::{Database, DatabaseError};
@@ -42,6 +45,8 @@ pub struct Hub {
     pub(super) readers: Semaphore,
     sequencer: Mutex<Sequencer>,
     looks: Looks,
+    /// Wakes who sleeps until there is something for it.
+    pub(super) bell: Arc<Bell>,
     changed: watch::Sender<()>,
     /// Wakes the keeper when there is a gap.
     gap: Notify,
@@ -73,6 +78,7 @@ impl Hub {
             metrics,
             sequencer: Mutex::new(Sequencer::new(limits)),
             looks: Looks::default(),
+            bell: Arc::default(),
             changed: watch::Sender::new(()),
             gap: Notify::new(),
             database_answers: AtomicBool::new(true),
@@ -209,6 +215,44 @@ impl Hub {
                 }
             };
         }
+    }
+
+    /// Rings the bell until the node stops. It is rung beside the commits, which wait for nobody.
+    pub async fn ring(self: Arc<Self>, shutdown: Shutdown) {
+        let mut changes = self.changes();
+        loop {
+            changes.mark_unchanged();
+            while self.ring_once() {
+                tokio::task::yield_now().await;
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                () = shutdown.stopped() => return,
+            }
+        }
+    }
+
+    /// Holds what is behind the bell against those who sleep, as much as is taken at a time. Whether there was anything.
+    fn ring_once(&self) -> bool {
+        let from = self.bell.place();
+        let sequencer = self.sequencer();
+        let newest =
+            Place { generation: sequencer.generation, seq: sequencer.last(), cursor: sequencer.cursor() };
+        if from.generation == newest.generation && from.seq >= newest.seq {
+            return false;
+        }
+        let is_same = from.generation == newest.generation;
+        let events = is_same.then(|| sequencer.behind(from.seq, TAKE_MAX)).flatten();
+        drop(sequencer);
+        match events {
+            Some(events) => {
+                let of = |event: &Arc<Event>| Place { seq: event.entry.seq, cursor: event.cursor, ..newest };
+                let behind = events.last().map_or(newest, of);
+                self.bell.pass(events.iter().map(|event| &event.entry), behind);
+            }
+            None => self.bell.wake_all(newest),
+        }
+        true
     }
 
     fn take_message(&self, message: &[u8]) {

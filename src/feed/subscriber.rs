@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::bell::Sleep;
 use super::event::{Encoded, Event};
 use super::hub::Hub;
 use super::large::LargeEvent;
@@ -14,7 +15,7 @@ use crate::model::{Cursor, EntryKind, Filter, Since};
 use crate::storage;
 
 /// Events that are taken from the ring at a time.
-const TAKE_MAX: usize = 128;
+pub(super) const TAKE_MAX: usize = 128;
 
 /// What a subscriber is to be sent.
 #[derive(Debug, Clone)]
@@ -33,7 +34,7 @@ pub enum Item {
 
 pub struct Subscriber {
     hub: Arc<Hub>,
-    filter: Filter,
+    filter: Arc<Filter>,
     form: BodyForm,
     /// The newest entry that was sent, or passed over by the filter.
     place: i64,
@@ -45,6 +46,18 @@ pub struct Subscriber {
     catching_up: bool,
     pending: Vec<Item>,
     changes: watch::Receiver<()>,
+    wakes: Wakes,
+    /// Where it sleeps, or was interrupted sleeping.
+    sleep: Option<Sleep>,
+}
+
+/// What a subscriber without anything to do is woken by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wakes {
+    /// Whatever the hub passes on.
+    ForAnything,
+    /// What passes the filter: for those who are many, and whose cursor nobody asks for meanwhile.
+    ForItsOwn,
 }
 
 impl Subscriber {
@@ -54,6 +67,7 @@ impl Subscriber {
         filter: Filter,
         form: BodyForm,
         since: Since,
+        wakes: Wakes,
     ) -> Result<Self, DatabaseError> {
         let changes = hub.changes();
         let (generation, now) = {
@@ -61,7 +75,7 @@ impl Subscriber {
             (sequencer.generation, sequencer.cursor())
         };
         let mut subscriber = Self {
-            filter,
+            filter: Arc::new(filter),
             form,
             place: now.seq,
             cursor: now,
@@ -71,6 +85,8 @@ impl Subscriber {
             catching_up: false,
             pending: Vec::new(),
             changes,
+            wakes,
+            sleep: None,
             hub,
         };
         match since {
@@ -97,7 +113,7 @@ impl Subscriber {
 
     /// Changes what is sent from now on; the place stays.
     pub fn change(&mut self, filter: Filter, form: BodyForm) {
-        self.filter = filter;
+        self.filter = Arc::new(filter);
         self.form = form;
     }
 
@@ -125,6 +141,7 @@ impl Subscriber {
             if !self.pending.is_empty() {
                 return Ok(std::mem::take(&mut self.pending));
             }
+            self.rise();
             if self.place >= seq {
                 return Ok(Vec::new());
             }
@@ -132,11 +149,7 @@ impl Subscriber {
             match self.take_from_ring() {
                 Taken::Items(items) if items.is_empty() => {}
                 Taken::Items(items) => return Ok(items),
-                Taken::NothingNew => {
-                    if self.changes.changed().await.is_err() {
-                        std::future::pending::<()>().await;
-                    }
-                }
+                Taken::NothingNew => self.wait_for_more().await,
                 Taken::TooFarBack => {
                     let items = self.catch_up().await?;
                     if !items.is_empty() {
@@ -144,6 +157,28 @@ impl Subscriber {
                     }
                 }
             }
+        }
+    }
+
+    async fn wait_for_more(&mut self) {
+        match self.wakes {
+            Wakes::ForAnything => {
+                if self.changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+            Wakes::ForItsOwn => {
+                let sleep = self.hub.bell.sleep(self.filter.clone(), self.generation, self.place);
+                self.sleep.insert(sleep).rung().await;
+            }
+        }
+    }
+
+    /// Ends a sleep; its place is then behind what was not for it.
+    fn rise(&mut self) {
+        let Some(sleep) = self.sleep.take() else { return };
+        if let Some(passed) = sleep.passed() {
+            (self.place, self.cursor) = (passed.seq, passed.cursor);
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::hub::Hub;
-use super::subscriber::{Item, Subscriber};
+use super::subscriber::{Item, Subscriber, Wakes};
 use crate::claims::{Miss, Nearest, Outcome, Terms, Waiting};
 use crate::database::DatabaseError;
 use crate::model::wire::BodyForm;
@@ -74,7 +74,9 @@ impl Waiter {
     /// Where the place to begin at is looked for in the database, and it does not answer.
     pub async fn new(hub: Arc<Hub>, options: WaitOptions) -> Result<Self, DatabaseError> {
         let began = Instant::now();
-        let subscriber = Subscriber::new(hub.clone(), options.filter, BodyForm::None, options.since).await?;
+        let subscriber =
+            Subscriber::new(hub.clone(), options.filter, BodyForm::None, options.since, Wakes::ForItsOwn)
+                .await?;
         Ok(Self {
             hub,
             cursor: subscriber.cursor(),

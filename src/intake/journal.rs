@@ -96,6 +96,7 @@ impl Journal {
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
             states: States::default(),
+            states_read: 0,
             state_seq: 0,
             epoch: 0,
             aside: Vec::new(),

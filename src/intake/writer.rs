@@ -24,6 +24,9 @@ use crate::storage;
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const PROBE_PAUSE: Duration = Duration::from_millis(200);
 
+/// States that are known beyond twice as many as there were, before all are read anew.
+const STATES_SLACK: usize = 10_000;
+
 /// Why a batch was not appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NotAppended {
@@ -45,6 +48,8 @@ pub(super) struct Writer {
     pub shutdown: Shutdown,
     /// The states as this node knows them, and the place of their last change.
     pub states: States,
+    /// How many there were when all were read.
+    pub states_read: usize,
     pub state_seq: i64,
     /// The journal that the states are of.
     pub epoch: i64,
@@ -223,11 +228,18 @@ impl Writer {
             return self.configuration.refresh().await.map(drop);
         }
         let database = self.database.as_ref();
-        let mut changed = storage::states::changed_after(database, self.state_seq).await?;
+        // Of states that are removed nobody tells, as of those of runs that are closed.
+        let is_full = self.states.len() > 2 * self.states_read + STATES_SLACK;
+        let behind = if is_full { 0 } else { self.state_seq };
+        let mut changed = storage::states::changed_after(database, behind).await?;
         // Another journal than the states are of, as one that was restored: nothing of what was known holds.
-        if changed.epoch != self.epoch || changed.state_seq < self.state_seq {
-            self.states = States::default();
+        let is_other = changed.epoch != self.epoch || changed.state_seq < self.state_seq;
+        if is_other && !is_full {
             changed = storage::states::changed_after(database, 0).await?;
+        }
+        if is_other || is_full {
+            self.states = States::default();
+            self.states_read = changed.states.len();
         }
         self.states.set(changed.states);
         (self.state_seq, self.epoch) = (changed.state_seq, changed.epoch);

@@ -54,6 +54,12 @@ impl Filter {
         self.within.as_ref().is_none_or(|pattern| pattern.matches(code)) && self.is_named(code)
     }
 
+    /// The codes of the endpoints that pass, where these are named one by one.
+    pub fn codes(&self) -> Option<impl Iterator<Item = &str>> {
+        let is_list = self.globs.is_empty() && !self.literals.is_empty();
+        is_list.then(|| self.literals.iter().map(String::as_str))
+    }
+
     fn is_named(&self, code: &str) -> bool {
         self.names_no_endpoint()
             || self.literals.contains(code)

@@ -2,7 +2,7 @@
 //! shared with the set before.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::rule::Rule;
@@ -16,8 +16,28 @@ pub struct RuleSet {
     by_name: HashMap<Arc<str>, Arc<Rule>>,
     /// Rules for one endpoint, by its code.
     exact: HashMap<String, Ordered>,
-    /// Rules for a pattern of codes.
+    /// Rules for a pattern of codes that begin with the same letters, by the number of these in bytes and by
+    /// themselves: there are many where many runs have rules, and a code is behind few of them.
+    behind: BTreeMap<usize, HashMap<String, Ordered>>,
+    /// Rules for any other pattern of codes.
     wide: Ordered,
+}
+
+/// Where a rule stands, by its scope.
+enum Room<'a> {
+    Exact(&'a str),
+    Behind(&'a str),
+    Wide,
+}
+
+impl<'a> Room<'a> {
+    fn of(rule: &'a Rule) -> Self {
+        match (rule.scope.literal(), rule.scope.stretches().first()) {
+            (Some(code), _) => Self::Exact(code),
+            (None, Some(start)) if !start.is_empty() => Self::Behind(start),
+            _ => Self::Wide,
+        }
+    }
 }
 
 impl RuleSet {
@@ -29,9 +49,12 @@ impl RuleSet {
         if !rule.enabled {
             return;
         }
-        let rules = match rule.scope.literal() {
-            Some(code) => self.exact.entry(code.to_owned()).or_default(),
-            None => &mut self.wide,
+        let rules = match Room::of(&rule) {
+            Room::Exact(code) => self.exact.entry(code.to_owned()).or_default(),
+            Room::Behind(start) => {
+                self.behind.entry(start.len()).or_default().entry(start.to_owned()).or_default()
+            }
+            Room::Wide => &mut self.wide,
         };
         let place = rules.partition_point(|other| order(other) < order(&rule));
         Arc::make_mut(rules).insert(place, rule);
@@ -39,21 +62,17 @@ impl RuleSet {
 
     pub fn remove(&mut self, name: &str) {
         let Some(rule) = self.by_name.remove(name) else { return };
-        let without = |rules: &mut Ordered| {
-            if let Some(place) = rules.iter().position(|other| other.name == rule.name) {
-                Arc::make_mut(rules).remove(place);
-            }
-        };
-        match rule.scope.literal() {
-            Some(code) => {
-                if let Some(rules) = self.exact.get_mut(code) {
-                    without(rules);
-                    if rules.is_empty() {
-                        self.exact.remove(code);
+        match Room::of(&rule) {
+            Room::Exact(code) => take_out(&mut self.exact, code, &rule),
+            Room::Behind(start) => {
+                if let Some(of_length) = self.behind.get_mut(&start.len()) {
+                    take_out(of_length, start, &rule);
+                    if of_length.is_empty() {
+                        self.behind.remove(&start.len());
                     }
                 }
             }
-            None => without(&mut self.wide),
+            Room::Wide => without(&mut self.wide, &rule),
         }
     }
 
@@ -63,12 +82,20 @@ impl RuleSet {
 
     /// The rules for an endpoint, in order.
     pub fn of_endpoint(&self, code: &str) -> impl Iterator<Item = &Arc<Rule>> {
-        let mut exact = self.exact.get(code).map_or(&[][..], |rules| rules.as_slice()).iter().peekable();
-        let mut wide = self.wide.iter().filter(move |rule| rule.scope.matches(code)).peekable();
-        std::iter::from_fn(move || match (exact.peek(), wide.peek()) {
-            (Some(one), Some(other)) if order(one) < order(other) => exact.next(),
-            (_, Some(_)) => wide.next(),
-            (_, None) => exact.next(),
+        let exact = self.exact.get(code).into_iter();
+        let of_length = self.behind.range(..=code.len());
+        let behind = of_length.filter_map(|(length, rules)| rules.get(code.get(..*length)?));
+        let lists = exact.chain(behind).chain([&self.wide]);
+        let mut lists: Vec<&[Arc<Rule>]> = lists.map(|rules| rules.as_slice()).collect();
+        std::iter::from_fn(move || {
+            for list in &mut lists {
+                let place = list.iter().position(|rule| rule.scope.matches(code)).unwrap_or(list.len());
+                *list = &list[place..];
+            }
+            let next = lists.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| order(&list[0]))?;
+            let (first, rest) = next.split_first()?;
+            *next = rest;
+            Some(first)
         })
     }
 
@@ -106,6 +133,80 @@ impl RuleSet {
     }
 }
 
+/// Takes a rule out of those under a key, and the key where it was the last.
+fn take_out(rooms: &mut HashMap<String, Ordered>, key: &str, rule: &Rule) {
+    if let Some(rules) = rooms.get_mut(key) {
+        without(rules, rule);
+        if rules.is_empty() {
+            rooms.remove(key);
+        }
+    }
+}
+
+fn without(rules: &mut Ordered, rule: &Rule) {
+    if let Some(place) = rules.iter().position(|other| other.name == rule.name) {
+        Arc::make_mut(rules).remove(place);
+    }
+}
+
 fn order(rule: &Rule) -> (Reverse<i64>, i64, &str) {
     (Reverse(rule.priority), rule.stamp.created_seq, &rule.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::super::reply::RuleOptions;
+    use super::super::rule::Stamp;
+    use super::super::template::TemplateOptions;
+    use super::*;
+
+    fn rule(number: usize, scope: &str, priority: i64) -> Rule {
+        let document = json!({"scope": scope, "priority": priority, "reply": {}});
+        let stamp = Stamp { created_seq: i64::try_from(number).unwrap(), ..Stamp::default() };
+        let options = RuleOptions {
+            pattern_bytes_max: 262_144,
+            delay_max: Duration::from_secs(30),
+            template: TemplateOptions { strict: false, source_bytes_max: 262_144 },
+        };
+        Rule::parse(&format!("r{number}"), &document, stamp, &options).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn rules_are_found_by_a_code_as_if_all_were_looked_through(
+            scopes in prop::collection::vec(("[abä]{0,3}\\*?[ab]{0,1}\\*?", -1i64..2), 0..30),
+            gone in prop::collection::vec(0usize..30, 0..10),
+            codes in prop::collection::vec("[abä]{1,5}", 1..10),
+        ) {
+            let mut set = RuleSet::default();
+            for (number, (scope, priority)) in scopes.iter().enumerate() {
+                set.put(rule(number, if scope.is_empty() { "*" } else { scope }, *priority));
+            }
+            for number in gone {
+                set.remove(&format!("r{number}"));
+            }
+            for code in codes {
+                let found: Vec<_> = set.of_endpoint(&code).map(|rule| rule.name.clone()).collect();
+                let all: Vec<_> = set.in_scope(&code).into_iter().map(|rule| rule.name.clone()).collect();
+                prop_assert_eq!(found, all, "{}", code);
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_from_which_all_is_taken_is_empty() {
+        let mut set = RuleSet::default();
+        for (number, scope) in ["a", "a*", "*a", "a*b", "a*"].iter().enumerate() {
+            set.put(rule(number, scope, 0));
+        }
+        for number in 0..5 {
+            set.remove(&format!("r{number}"));
+        }
+        assert!(set.exact.is_empty() && set.behind.is_empty() && set.wide.is_empty());
+    }
 }

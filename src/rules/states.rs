@@ -40,6 +40,15 @@ impl States {
         self.0.extend(states);
     }
 
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub fn claim(&self) -> Claim<'_> {
         Claim { states: self, writes: BTreeMap::new() }
     }

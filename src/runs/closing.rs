@@ -170,7 +170,10 @@ impl Runs {
         }
         let before_us = now_us.saturating_sub(us(self.options.kept));
         for run in storage::runs::closed_before(database, before_us, STEP).await? {
-            self.forget(&run).await?;
+            if let Err(error) = self.forget(&run).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, run = run.id, "failed to forget a run; it is tried again");
+            }
         }
         Ok(())
     }

@@ -52,6 +52,7 @@ pub async fn step(
     macro_rules! sql {
         ($dialect:ident) => {
             concat!(
+                // The rest of an endpoint and what is behind it apart: SQLite's index leads to either at once.
                 "SELECT p.endpoint, p.rule, \
                    CAST(sum(CASE WHEN p.kind < 20 AND p.seq > COALESCE(t.floor_seq, 0) THEN 1 ELSE 0 END) AS BIGINT), \
                    CAST(sum(CASE WHEN p.kind < 20 AND p.seq > COALESCE(t.floor_seq, 0) THEN p.kept_bytes ELSE 0 END) \
@@ -59,7 +60,12 @@ pub async fn step(
                    CAST(max(p.seq) AS BIGINT), CAST(count(*) AS BIGINT) FROM ( \
                      SELECT j.endpoint, j.seq, j.kind, j.kept_bytes, ",
                 rule_of!($dialect),
-                " AS rule FROM journal j WHERE (j.endpoint, j.seq) > ($1, $2) AND j.endpoint < $3 AND j.seq <= $4 \
+                " AS rule FROM ( \
+                   SELECT * FROM (SELECT seq FROM journal WHERE endpoint = $1 AND seq > $2 AND seq <= $4 \
+                     ORDER BY seq LIMIT $5) AS rest \
+                   UNION ALL \
+                   SELECT * FROM (SELECT seq FROM journal WHERE endpoint > $1 AND endpoint < $3 AND seq <= $4 \
+                     ORDER BY endpoint, seq LIMIT $5) AS behind) AS found JOIN journal j ON j.seq = found.seq \
                    ORDER BY j.endpoint, j.seq LIMIT $5) AS p \
                  LEFT JOIN endpoint_totals t ON t.endpoint = p.endpoint \
                  GROUP BY p.endpoint, p.rule ORDER BY p.endpoint, p.rule"

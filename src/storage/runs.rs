@@ -187,7 +187,7 @@ pub async fn forget(database: &dyn Database, run: &Run) -> Result<(), DatabaseEr
     );
     const TOTALS: Sql = Sql::same(
         "DELETE FROM endpoint_totals WHERE endpoint >= $1 AND endpoint < $2 AND captures = 0 AND trimmed_seq = 0 \
-           AND floor_seq <= purged_seq",
+           AND floor_seq <= purged_seq AND floor_seq <= (SELECT seq FROM marks WHERE name = 'folded')",
     );
     let id = || vec![Value::Text(run.id.clone())];
     let codes = vec![Value::Text(run.prefix.clone()), Value::Text(end_of(&run.prefix))];

@@ -10,13 +10,17 @@ use crate::harness::node::Node;
 use crate::harness::{TestResult, eventually_some};
 use crate::tokens::{ROOT, ask, get_json};
 
+mod asked;
 mod bounds;
 mod ends;
 mod life;
 mod parallel;
 
 pub fn trials() -> Vec<Trial> {
-    [life::trials(), ends::trials(), parallel::trials(), bounds::trials()].into_iter().flatten().collect()
+    [life::trials(), asked::trials(), ends::trials(), parallel::trials(), bounds::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 const LIMIT: Duration = Duration::from_secs(60);

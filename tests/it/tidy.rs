@@ -12,9 +12,9 @@ const LAYERS: [(u8, &[&str]); 8] = [
     (7, &["cli"]),
     (6, &["app"]),
     (5, &["http"]),
-    (4, &["access", "intake", "feed", "upkeep", "presence", "runs", "inquiry"]),
+    (4, &["access", "intake", "feed", "upkeep", "presence", "inquiry", "runs"]),
     (3, &["storage"]),
-    (2, &["database", "broker", "config", "metrics", "client"]),
+    (2, &["database", "broker", "config", "metrics", "tally", "client"]),
     (1, &["rules", "claims", "export"]),
     (0, &["model", "clock", "shutdown"]),
 ];

@@ -1,7 +1,6 @@
 //! Which captures an inquiry is about: the members that waiting, finding, counting and verifying share.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::web;
 use serde_json::Value;
@@ -11,9 +10,8 @@ use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::socket::stream::parse_since;
 use crate::http::state::State;
-use crate::model;
 use crate::model::limits::FILTER_TERMS_MAX;
-use crate::model::run::VerificationKind;
+use crate::model::run::{self, VerificationKind};
 use crate::model::time::parse_rfc3339;
 use crate::model::{Filter, Glob, Since};
 use crate::rules::object::{Object, list, text};
@@ -38,36 +36,41 @@ pub struct OfRun {
     pub prefix: String,
     /// The place at which it was opened.
     pub since: Since,
+    /// When the inquiry began, in microseconds.
+    begun_us: i64,
 }
 
 /// A run that is there for the caller: of one that lies outside of their pattern they get the same answer as of none.
 pub async fn of_run(id: &str, caller: &Caller, state: &State) -> Result<OfRun, Problem> {
+    let begun_us = state.clock.now_us();
     let run = super::runs::find(id, caller, state).await?;
-    Ok(OfRun { id: run.id, prefix: run.prefix, since: Since::Cursor(run.start) })
+    Ok(OfRun { id: run.id, prefix: run.prefix, since: Since::Cursor(run.start), begun_us })
 }
 
 /// What a wait or a verification came to, for the summary of its run.
 #[derive(Debug)]
 pub struct Verification<'a> {
-    pub kind: VerificationKind,
+    /// `wait` or `verify`.
+    pub kind: &'static str,
     /// What people call it.
     pub name: Option<&'a str>,
     pub passed: bool,
     /// What failed, where something did.
     pub why: Option<String>,
-    pub took: Duration,
 }
 
 /// Keeps what an inquiry in a run came to.
-pub async fn record_in_run(run: &OfRun, made: Verification<'_>, state: &State) -> Result<(), Problem> {
-    let verification = model::run::Verification {
+pub async fn record_in_run(run: &OfRun, made: &Verification<'_>, state: &State) -> Result<(), Problem> {
+    let at_us = state.clock.now_us();
+    let verification = run::Verification {
         name: made.name.unwrap_or_default().to_owned(),
-        kind: made.kind,
+        kind: VerificationKind::named(made.kind).unwrap_or(VerificationKind::Verify),
         passed: made.passed,
-        why: made.why,
-        at_us: state.clock.now_us(),
-        took_us: i64::try_from(made.took.as_micros()).unwrap_or(i64::MAX),
+        why: made.why.clone(),
+        at_us,
+        took_us: at_us.saturating_sub(run.begun_us).max(0),
     };
+    // A run that was closed meanwhile comes to what it came to by then.
     state.runs.record(&run.id, &verification).await?;
     Ok(())
 }

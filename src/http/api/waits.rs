@@ -23,7 +23,6 @@ use crate::feed::{WaitOptions, Waiter};
 use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
-use crate::model::run::VerificationKind;
 use crate::model::time::rfc3339;
 use crate::model::wire::{self, BodyForm};
 use crate::rules::Invalid;
@@ -188,16 +187,15 @@ impl WaitBody {
         let Some(run) = &self.run else { return };
         let passed = outcome == Outcome::Satisfied;
         let made = Verification {
-            kind: VerificationKind::Wait,
+            kind: "wait",
             name: self.form.name.as_deref(),
             passed,
             why: (!passed).then(|| self.why(outcome)),
-            took: self.waiter.elapsed(),
         };
         if outcome == Outcome::Interrupted {
             return;
         }
-        if let Err(problem) = record_in_run(run, made, &self.state).await {
+        if let Err(problem) = record_in_run(run, &made, &self.state).await {
             tracing::warn!(problem = %problem, "failed to record a wait with its run");
         }
     }

@@ -8,7 +8,7 @@ use super::messages::Messages;
 use super::stream_body::{Framing, Reader, StreamBody};
 use super::wanted::Wanted;
 use crate::access::{Identity, Places};
-use crate::feed::Subscriber;
+use crate::feed::{Subscriber, Wakes};
 use crate::http::api::captures::body_form;
 use crate::http::api::query::{Query, invalid};
 use crate::http::auth::Caller;
@@ -53,7 +53,7 @@ pub async fn stream(
         Problem::because(Kind::Overloaded, "too many subscribers are connected")
             .retry_after(state.settings.journal.retry_after_s)
     })?;
-    let subscriber = Subscriber::new(state.hub.clone(), filter, form, since).await?;
+    let subscriber = Subscriber::new(state.hub.clone(), filter, form, since, Wakes::ForAnything).await?;
     match framing {
         Framing::WebSocket => {}
         Framing::Sse => drop(response.content_type("text/event-stream")),

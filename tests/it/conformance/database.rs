@@ -25,6 +25,7 @@ mod reports;
 mod retention;
 mod runs;
 mod statements;
+mod tallies;
 mod tokens;
 mod totals;
 
@@ -94,6 +95,11 @@ macro_rules! conformance {
             totals_are_exact_whatever_runs_at_once,
             endpoints_are_listed_by_page,
         })
+        .chain(conformance! { $site, $needs, tallies =>
+            what_was_counted_is_folded_as_if_it_had_been_read,
+            what_was_counted_is_dropped_where_some_of_it_was_removed,
+            what_was_counted_is_dropped_where_somebody_else_has_folded,
+        })
         .chain(conformance! { $site, $needs, retention =>
             old_captures_go_by_age,
             old_captures_go_by_number,
@@ -134,6 +140,7 @@ macro_rules! conformance {
             what_a_run_was_asked_is_recorded_in_its_order_and_within_a_bound,
             what_a_prefix_has_caught_is_counted_in_steps,
             what_stands_behind_a_prefix_is_found_and_forgotten,
+            totals_of_which_nothing_is_left_are_forgotten_with_the_run,
         })
         .collect::<Vec<Trial>>()
     };

@@ -296,3 +296,38 @@ pub async fn what_stands_behind_a_prefix_is_found_and_forgotten(site: &Site) -> 
     assert_eq!(left, ["scenario/run-1", "scenario/run-10-a", "sequence/run-1-a"]);
     Ok(())
 }
+
+pub async fn totals_of_which_nothing_is_left_are_forgotten_with_the_run(site: &Site) -> TestResult {
+    let database = site.open();
+    let run = opened(&*database, run(1)).await?;
+    let codes = ["run-1-gone", "run-1-kept", "run-1-late", "run-2-gone"];
+    for endpoint in codes {
+        appended(&*database, &[capture(endpoint, 0)]).await?;
+    }
+    let clear = async |endpoint: &str| -> TestResult {
+        storage::removals::remove_all(&*database, &code(endpoint), id_at(NOON_US), NOON_US, None).await?;
+        Ok(())
+    };
+    clear("run-1-gone").await?;
+    clear("run-2-gone").await?;
+    fold(&*database).await?;
+    // Removed, and neither folded nor purged yet.
+    clear("run-1-late").await?;
+    for floor in storage::retention::unpurged(&*database).await? {
+        if floor.0.as_str() != "run-1-late" {
+            storage::retention::purge(&*database, &floor, 10).await?;
+        }
+    }
+    runs::begin_closing(&*database, &run, None, NOON_US).await?;
+    runs::finish(&*database, &run.id, NOON_US).await?;
+    runs::forget(&*database, &run).await?;
+    const ROWS: Sql = Sql::same("SELECT count(*) FROM endpoint_totals WHERE endpoint = $1");
+    let mut left = Vec::new();
+    for endpoint in codes {
+        if int(&*database, &ROWS, &[Value::Text(endpoint.to_owned())]).await? > 0 {
+            left.push(endpoint);
+        }
+    }
+    assert_eq!(left, ["run-1-kept", "run-1-late", "run-2-gone"]);
+    Ok(())
+}

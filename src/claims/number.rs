@@ -7,14 +7,14 @@ use crate::model::Capture;
 
 /// Counts what matches.
 #[derive(Debug, Clone)]
-pub struct Tally {
+pub struct Number {
     count: Count,
     found: u64,
     /// Those past the number.
     past: Vec<Evidence>,
 }
 
-impl Tally {
+impl Number {
     pub fn new(count: Count) -> Self {
         Self { count, found: 0, past: Vec::new() }
     }
