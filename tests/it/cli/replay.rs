@@ -43,7 +43,7 @@ async fn replayed(request: &[u8], arguments: &[&str]) -> TestResult<Received> {
 }
 
 async fn a_replay_is_the_request_to_the_octet_and_marked() -> TestResult {
-    let body: Vec<u8> = (0..3 * 1024 * 1024_u32).map(|i| (i % 251) as u8 ^ 0x80).collect();
+    let body: Vec<u8> = (0..=250_u8).map(|i| i ^ 0x80).cycle().take(3 * 1024 * 1024).collect();
     let head = format!(
         "POST /r/a/x%2Fy/..//z?q=%20+&&a HTTP/1.1\r\nHost: sender\r\nX-A: 1\r\nX-A: 2\r\n\
          Connection: close\r\nContent-Length: {}\r\n",
