@@ -18,6 +18,7 @@ use crate::database::sqlite::{SqliteDatabase, SqliteOptions};
 use crate::database::{Database, DatabaseError, Migrate};
 use crate::feed::{Hub, Publisher};
 use crate::http::{self, Listening, State};
+use crate::inquiry::Inquiries;
 use crate::intake::{AnswerLog, Budget, Configuration, Intake, Journal, OnCommit};
 use crate::metrics::Metrics;
 use crate::model::{Entry, NodeState};
@@ -139,12 +140,15 @@ impl Node {
         let access = Arc::new(access);
         shutdown.spawn(access.clone().keep(shutdown.clone()));
 
+        let inquiries =
+            Arc::new(Inquiries::new(database.clone(), options::inquiry(&settings), metrics.clone()));
         let options = options::server(&settings);
         let state = Arc::new(State::new(
             settings,
             database,
             access,
             intake,
+            inquiries,
             hub,
             publisher,
             broker.clone(),

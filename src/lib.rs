@@ -8,22 +8,25 @@
 //! | 7 | `cli` |
 //! | 6 | `app` |
 //! | 5 | `http` |
-//! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence` |
+//! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence`, `inquiry` |
 //! | 3 | `storage` |
 //! | 2 | `database`, `broker`, `config`, `metrics`, `client` |
-//! | 1 | `rules` |
+//! | 1 | `rules`, `claims`, `export` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
 pub mod access;
 pub mod app;
 pub mod broker;
+pub mod claims;
 pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
 pub mod database;
+pub mod export;
 pub mod feed;
 pub mod http;
+pub mod inquiry;
 pub mod intake;
 pub mod metrics;
 pub mod model;

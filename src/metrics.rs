@@ -125,6 +125,7 @@ pub struct Metrics {
     pub feed_lag_seconds: Histogram,
     pub subscribers: Gauge,
     pub subscribers_catching_up: Gauge,
+    pub waiters: Gauge,
     pub slow_subscribers: Counter,
     pub deliveries: Counter,
     pub capture_sockets: Gauge,
@@ -138,6 +139,9 @@ pub struct Metrics {
     pub panics: Counter,
     pub unauthorized: Counter,
     pub template_failures: Counter,
+    pub inquiries: Gauge,
+    pub inquiry_captures: Counter,
+    pub inquiries_refused: Counter,
 }
 
 impl Default for Metrics {
@@ -231,6 +235,7 @@ impl Metrics {
                 "Subscribers fed from the database now",
                 Gauge::default()
             ),
+            waiters: register!("waiters", "Waits for captures that go on now", Gauge::default()),
             slow_subscribers: register!(
                 "slow_subscribers",
                 "Times a subscriber had to be fed from the database",
@@ -269,6 +274,17 @@ impl Metrics {
             template_failures: register!(
                 "template_failures",
                 "Replies whose template failed; their senders got a 500",
+                Counter::default()
+            ),
+            inquiries: register!("inquiries", "Inquiries that look at what is kept now", Gauge::default()),
+            inquiry_captures: register!(
+                "inquiry_captures",
+                "Captures that inquiries have looked at",
+                Counter::default()
+            ),
+            inquiries_refused: register!(
+                "inquiries_refused",
+                "Inquiries that found no turn to look",
                 Counter::default()
             ),
             unauthorized: register!(

@@ -21,6 +21,7 @@ mod one_insert;
 mod report;
 mod role;
 mod rules;
+mod waits;
 mod watch;
 
 use harness::TestResult;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["bare", port] => bare::serve(port.parse().unwrap()),
         ["load", rest @ ..] => runtime.block_on(load::run(rest)),
+        ["waits", rest @ ..] => runtime.block_on(waits::run(rest)),
         ["watch", rest @ ..] => runtime.block_on(watch::run(rest)),
         only => {
             let result = runtime.block_on(measure(only));
@@ -60,6 +62,9 @@ async fn measure(only: &[&str]) -> TestResult {
     }
     if wanted("fanout") {
         fanout::measure(&mut report, time).await?;
+    }
+    if wanted("waits") {
+        waits::measure(&mut report, time).await?;
     }
     if wanted("rules") {
         rules::measure(&mut report, time).await?;

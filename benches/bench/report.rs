@@ -10,6 +10,7 @@ pub struct Report {
     captures: Vec<CaptureRow>,
     fanouts: Vec<FanoutRow>,
     rules: Option<RulesRow>,
+    waits: Vec<WaitsRow>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -30,6 +31,21 @@ pub struct FanoutRow {
     pub p50_ms: f64,
     pub p99_ms: f64,
     pub idle_socket_bytes: Option<f64>,
+}
+
+/// How long waits take to hear of what they wait for.
+#[derive(Debug, Clone, Serialize)]
+pub struct WaitsRow {
+    /// Waits at a time.
+    pub waiters: usize,
+    pub captures_per_second: f64,
+    /// Answers of waits that were taken into account.
+    pub answers: u64,
+    /// From the answer to the sender to the answer to the waiter.
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    /// Of one core, by the waiters' node.
+    pub node_cpu: f64,
 }
 
 /// What rules cost.
@@ -74,6 +90,11 @@ impl Report {
     pub fn fanout(&mut self, row: FanoutRow) {
         println!("{:>4} subscribers: {:>9.0} deliveries/s", row.subscribers, row.burst_per_second);
         self.fanouts.push(row);
+    }
+
+    pub fn waits(&mut self, row: WaitsRow) {
+        println!("{:>4} waiters: p99 {:.2} ms", row.waiters, row.p99_ms);
+        self.waits.push(row);
     }
 
     pub fn rules(&mut self, row: RulesRow) {
@@ -122,6 +143,22 @@ impl Report {
                 rules.path_us, rules.body_us
             );
         }
+        if !self.waits.is_empty() {
+            println!("\nWaits through the other node, Postgres and Redis, at a steady rate of captures\n");
+            println!("| waits at a time | captures/s | answers | p50 ms | p99 ms | of a core, their node |");
+            println!("| ---: | ---: | ---: | ---: | ---: | ---: |");
+        }
+        for row in &self.waits {
+            println!(
+                "| {} | {:.0} | {} | {:.2} | {:.2} | {:.0} % |",
+                row.waiters,
+                row.captures_per_second,
+                row.answers,
+                row.p50_ms,
+                row.p99_ms,
+                row.node_cpu * 100.0
+            );
+        }
         if !self.fanouts.is_empty() {
             println!("\nFan-out of 1 KiB captures over two nodes, Postgres and Redis\n");
             println!(
@@ -145,8 +182,8 @@ impl Report {
     /// Writes `bench-results/latest.json`.
     pub fn save(&self) -> TestResult {
         let cores = std::thread::available_parallelism()?.get();
-        let all =
-            json!({"cores": cores, "capture": self.captures, "fanout": self.fanouts, "rules": self.rules});
+        let all = json!({"cores": cores, "capture": self.captures, "fanout": self.fanouts, "rules": self.rules,
+            "waits": self.waits});
         std::fs::create_dir_all("bench-results")?;
         std::fs::write("bench-results/latest.json", serde_json::to_string_pretty(&all)?)?;
         println!("\nbench-results/latest.json has the same as JSON");

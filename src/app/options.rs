@@ -3,6 +3,7 @@
 use crate::config::{self, Settings};
 use crate::feed::HubOptions;
 use crate::http::ServerOptions;
+use crate::inquiry::InquiryOptions;
 use crate::intake::{IntakeOptions, JournalOptions};
 use crate::upkeep::{RollupOptions, UpkeepOptions};
 
@@ -55,6 +56,17 @@ pub fn upkeep(settings: &Settings) -> UpkeepOptions {
             hours_age: reports.hours_age(),
             age: reports.age(),
         }),
+    }
+}
+
+pub fn inquiry(settings: &Settings) -> InquiryOptions {
+    let inquiry = &settings.inquiry;
+    InquiryOptions {
+        scan_max: inquiry.scan_max,
+        scan_time_max: inquiry.scan_time_max(),
+        scans_max: inquiry.scans_max,
+        scans_waiting_max: inquiry.scans_waiting_max,
+        body_bytes_max: settings.rules.body_bytes_max,
     }
 }
 

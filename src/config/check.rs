@@ -16,7 +16,7 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
             found.push(mistake.to_owned());
         }
     };
-    let Settings { server, capture, journal, feed, stream, database, auth, .. } = settings;
+    let Settings { server, capture, journal, feed, stream, inquiry, database, auth, .. } = settings;
 
     let prefix = &capture.prefix;
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
@@ -104,6 +104,9 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         ("feed.catch_up_readers_max", feed.catch_up_readers_max),
         ("feed.publish_queue_max", feed.publish_queue_max),
         ("stream.subscribers_max", stream.subscribers_max),
+        ("inquiry.waiters_max", inquiry.waiters_max),
+        ("inquiry.scan_max", usize::try_from(inquiry.scan_max).unwrap_or(usize::MAX)),
+        ("inquiry.scans_max", inquiry.scans_max),
         ("database.pool_max", database.pool_max),
         ("api.page_default", settings.api.page_default as usize),
         ("retention.step_captures", settings.retention.step_captures as usize),
@@ -121,6 +124,8 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         ("feed.head_poll_ms", feed.head_poll()),
         ("stream.heartbeat_ms", stream.heartbeat()),
         ("stream.write_timeout_ms", stream.write_timeout()),
+        ("inquiry.wait_max_s", inquiry.wait_max()),
+        ("inquiry.scan_time_max_s", inquiry.scan_time_max()),
         ("database.connect_timeout_ms", database.connect_timeout()),
         ("database.statement_timeout_ms", database.statement_timeout()),
         ("retention.interval_ms", settings.retention.interval()),

@@ -33,6 +33,7 @@ pub struct Settings {
     pub rules: Rules,
     pub feed: Feed,
     pub stream: Stream,
+    pub inquiry: Inquiry,
     pub database: Database,
     pub broker: Broker,
     pub auth: Auth,
@@ -142,6 +143,17 @@ pub struct Stream {
     write_timeout_ms: u64,
     close_pace_us: u64,
     pub reconnect_ms_max: u64,
+}
+
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inquiry {
+    pub waiters_max: usize,
+    wait_max_s: u64,
+    pub scan_max: u64,
+    scan_time_max_s: u64,
+    pub scans_max: usize,
+    pub scans_waiting_max: usize,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -278,6 +290,10 @@ durations! {
         heartbeat = heartbeat_ms: from_millis,
         write_timeout = write_timeout_ms: from_millis,
         close_pace = close_pace_us: from_micros,
+    }
+    Inquiry {
+        wait_max = wait_max_s: from_secs,
+        scan_time_max = scan_time_max_s: from_secs,
     }
     Database {
         connect_timeout = connect_timeout_ms: from_millis,

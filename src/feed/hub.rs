@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::look::Looks;
 use super::message::{self, Announced};
 use super::sequencer::{Gap, Offered, Passed, RingLimits, Sequencer};
 use crate::broker::{Signal, Subscription};
@@ -20,6 +21,7 @@ use crate::metrics::{Metrics, Way};
 use crate::model::{Cursor, Entry, EntryKind};
 use crate::shutdown::Shutdown;
 use crate::storage;
+use crate::storage::journal::Head;
 
 #[derive(Debug, Clone)]
 pub struct HubOptions {
@@ -39,6 +41,7 @@ pub struct Hub {
     /// How many read from the database at a time to catch up.
     pub(super) readers: Semaphore,
     sequencer: Mutex<Sequencer>,
+    looks: Looks,
     changed: watch::Sender<()>,
     /// Wakes the keeper when there is a gap.
     gap: Notify,
@@ -69,6 +72,7 @@ impl Hub {
             options,
             metrics,
             sequencer: Mutex::new(Sequencer::new(limits)),
+            looks: Looks::default(),
             changed: watch::Sender::new(()),
             gap: Notify::new(),
             database_answers: AtomicBool::new(true),
@@ -99,6 +103,21 @@ impl Hub {
 
     pub(super) fn sequencer(&self) -> MutexGuard<'_, Sequencer> {
         self.sequencer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The journal's head, read after this was called. What this node lacks up to there is passed on soon.
+    pub(super) async fn look(&self) -> Result<Head, DatabaseError> {
+        let head = self.looks.head(self.database.as_ref()).await?;
+        let mut sequencer = self.sequencer();
+        if head.epoch == sequencer.epoch {
+            sequencer.learn_head(head.seq);
+        }
+        let gap = sequencer.gap();
+        drop(sequencer);
+        if gap != Gap::None {
+            self.gap.notify_one();
+        }
+        Ok(head)
     }
 
     /// Tells whenever there is something new.
@@ -240,7 +259,7 @@ impl Hub {
         }
     }
 
-    async fn restart(&self, head: storage::journal::Head) -> Result<(), DatabaseError> {
+    async fn restart(&self, head: Head) -> Result<(), DatabaseError> {
         let id = storage::journal::find_id(self.database.as_ref(), head.seq).await?;
         let mut sequencer = self.sequencer();
         if sequencer.generation > 0 {

@@ -2,17 +2,18 @@
 //! subscribers; every entry once, in order, with nothing missing.
 
 mod event;
-mod filter;
 mod hub;
 mod large;
+mod look;
 mod message;
 mod publisher;
 mod sequencer;
 mod subscriber;
+mod waiter;
 
 pub use event::{Encoded, Event};
-pub use filter::Filter;
 pub use hub::{Hub, HubOptions};
 pub use large::LargeEvent;
 pub use publisher::Publisher;
-pub use subscriber::{Item, Since, Subscriber};
+pub use subscriber::{Item, Subscriber};
+pub use waiter::{WaitOptions, Waiter};

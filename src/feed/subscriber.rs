@@ -6,26 +6,15 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::event::{Encoded, Event};
-use super::filter::Filter;
 use super::hub::Hub;
 use super::large::LargeEvent;
 use crate::database::DatabaseError;
 use crate::model::wire::BodyForm;
-use crate::model::{Cursor, EntryKind};
+use crate::model::{Cursor, EntryKind, Filter, Since};
 use crate::storage;
 
 /// Events that are taken from the ring at a time.
 const TAKE_MAX: usize = 128;
-
-/// Where a subscription begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Since {
-    Now,
-    Earliest,
-    /// Microseconds since the Unix epoch.
-    Time(i64),
-    Cursor(Cursor),
-}
 
 /// What a subscriber is to be sent.
 #[derive(Debug, Clone)]
@@ -124,9 +113,20 @@ impl Subscriber {
     /// # Errors
     /// Where the database is needed and does not answer. Calling again goes on at the same place.
     pub async fn next(&mut self) -> Result<Vec<Item>, DatabaseError> {
+        self.next_up_to(i64::MAX).await
+    }
+
+    /// The same, but empty once everything up to a place was returned.
+    ///
+    /// # Errors
+    /// As [`Self::next`] does.
+    pub async fn next_up_to(&mut self, seq: i64) -> Result<Vec<Item>, DatabaseError> {
         loop {
             if !self.pending.is_empty() {
                 return Ok(std::mem::take(&mut self.pending));
+            }
+            if self.place >= seq {
+                return Ok(Vec::new());
             }
             self.changes.mark_unchanged();
             match self.take_from_ring() {

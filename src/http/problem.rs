@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::headers::secure;
 use super::request_id::{self, RequestId};
 use crate::database::DatabaseError;
+use crate::inquiry::InquiryError;
 use crate::intake::Refusal;
 
 macro_rules! kinds {
@@ -198,6 +199,16 @@ impl From<DatabaseError> for Problem {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::new(Kind::Internal)
             }
+        }
+    }
+}
+
+impl From<InquiryError> for Problem {
+    fn from(error: InquiryError) -> Self {
+        match error {
+            InquiryError::Busy => Self::because(Kind::Overloaded, error).retry_after(1),
+            InquiryError::ForeignCursor => Self::because(Kind::InvalidCursor, "it is of another journal"),
+            InquiryError::Database(error) => error.into(),
         }
     }
 }

@@ -129,6 +129,10 @@ fn for_operators() -> Vec<Row> {
 fn the_api() -> Vec<Row> {
     vec![
         row("/captures", [("GET", Read, get().to(api::captures::list))]),
+        row("/captures/wait", [("POST", Read, web::post().to(api::waits::wait))]),
+        row("/captures/find", [("POST", Read, web::post().to(api::inquiries::find))]),
+        row("/captures/count", [("POST", Read, web::post().to(api::inquiries::count))]),
+        row("/captures/verify", [("POST", Read, web::post().to(api::inquiries::verify))]),
         row(
             "/captures/{id}",
             [

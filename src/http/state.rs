@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::database::Database;
 use crate::feed::{Hub, Publisher};
+use crate::inquiry::Inquiries;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::model::{EndpointCode, Entry};
@@ -26,6 +27,7 @@ pub struct State {
     pub database: Arc<dyn Database>,
     pub access: Arc<Access>,
     pub intake: Arc<Intake>,
+    pub inquiries: Arc<Inquiries>,
     pub hub: Arc<Hub>,
     pub publisher: Arc<Publisher>,
     pub broker: Arc<dyn Broker>,
@@ -35,6 +37,8 @@ pub struct State {
     /// Places for subscribers, and for capture sockets.
     pub subscribers: Arc<Semaphore>,
     pub sockets: Arc<Semaphore>,
+    /// Places for waits.
+    pub waiters: Arc<Semaphore>,
     pub render_limits: RenderLimits,
     /// Sockets that have begun to close.
     closing: AtomicU64,
@@ -48,6 +52,7 @@ impl State {
         database: Arc<dyn Database>,
         access: Arc<Access>,
         intake: Arc<Intake>,
+        inquiries: Arc<Inquiries>,
         hub: Arc<Hub>,
         publisher: Arc<Publisher>,
         broker: Arc<dyn Broker>,
@@ -58,11 +63,13 @@ impl State {
         Self {
             subscribers: Arc::new(Semaphore::new(settings.stream.subscribers_max)),
             sockets: Arc::new(Semaphore::new(settings.capture.websocket.sockets_max)),
+            waiters: Arc::new(Semaphore::new(settings.inquiry.waiters_max)),
             render_limits: settings.rules.render_limits(),
             settings,
             database,
             access,
             intake,
+            inquiries,
             hub,
             publisher,
             broker,
@@ -89,9 +96,13 @@ impl State {
 
     /// The URL of an endpoint, as its senders use it.
     pub fn capture_url(&self, code: &EndpointCode) -> String {
+        format!("{}/{}/{}", self.public_url(), self.settings.capture.prefix, code.to_segment())
+    }
+
+    /// What URLs of this node begin with, without a slash at its end.
+    pub fn public_url(&self) -> String {
         let bound = self.bound.get().copied().unwrap_or(self.settings.server.listen);
-        let base = self.settings.public_url(bound);
-        format!("{base}/{}/{}", self.settings.capture.prefix, code.to_segment())
+        self.settings.public_url(bound)
     }
 
     /// Passes on an entry that was committed outside of the writer: a removal, a configuration change.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::accept::Refusal;
 use super::configuration::Snapshot;
@@ -93,7 +93,7 @@ impl Case {
         body_bytes_max: usize,
     ) -> Result<(), DatabaseError> {
         if self.lacks_body(snapshot, capture) {
-            self.body = read_body(database, capture, body_bytes_max).await?;
+            self.body = storage::bodies::read_start(database, capture, body_bytes_max).await?;
             self.whole = true;
         }
         self.judge_at_once(snapshot, capture);
@@ -148,24 +148,4 @@ fn cut(capture: &mut Capture, most: usize) {
         content.truncate(most);
         capture.body.bytes = content.len() as u64;
     }
-}
-
-/// A kept body's beginning, at most so many bytes.
-pub async fn read_body(
-    database: &dyn Database,
-    capture: &Capture,
-    bytes_max: usize,
-) -> Result<Bytes, DatabaseError> {
-    if let BodyContent::Inline(body) = &capture.body.content {
-        return Ok(body.clone());
-    }
-    let mut body = BytesMut::new();
-    for part in 0.. {
-        match storage::bodies::find_part(database, capture.id, part).await? {
-            Some(content) if body.len() < bytes_max => body.extend_from_slice(&content),
-            _ => break,
-        }
-    }
-    body.truncate(bytes_max);
-    Ok(body.freeze())
 }

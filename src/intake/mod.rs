@@ -15,5 +15,5 @@ pub use answers::AnswerLog;
 pub use budget::{Budget, Reserved};
 pub use configuration::{Configuration, Snapshot};
 pub use journal::{Accepted, Journal, JournalOptions, OnCommit};
-pub use judging::{Ask, Chosen, read_body};
+pub use judging::{Ask, Chosen};
 pub use receive::{Ending, Reception};

@@ -20,6 +20,16 @@ pub struct Cursor {
     pub digest: u32,
 }
 
+/// Where a reader begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    Now,
+    Earliest,
+    /// Microseconds since the Unix epoch.
+    Time(i64),
+    Cursor(Cursor),
+}
+
 /// A text that is not a cursor of any Creel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is not a cursor that Creel has given out")]

@@ -44,6 +44,16 @@ impl Glob {
         Ok(Self { parts })
     }
 
+    /// The pattern that matches what begins with a text and goes on as this pattern says.
+    ///
+    /// # Errors
+    /// Where it becomes too long.
+    pub fn behind(&self, prefix: &str) -> Result<Self, InvalidGlob> {
+        let mut glob = self.clone();
+        glob.parts[0].insert_str(0, prefix);
+        if glob.to_string().len() > GLOB_BYTES_MAX { Err(InvalidGlob::Length) } else { Ok(glob) }
+    }
+
     /// The literal stretches between the wildcards; n wildcards make n + 1 of them.
     pub fn stretches(&self) -> &[String] {
         &self.parts
@@ -145,6 +155,14 @@ mod tests {
         }
         assert_eq!(Glob::parse(r"a\b"), Err(InvalidGlob::Escape));
         assert_eq!(Glob::parse(""), Err(InvalidGlob::Length));
+    }
+
+    #[test]
+    fn a_pattern_behind_a_prefix_matches_nothing_else() {
+        let pattern = Glob::parse("a-*").unwrap().behind("x*-").unwrap();
+        assert!(pattern.matches("x*-a-1") && !pattern.matches("xy-a-1") && !pattern.matches("a-1"));
+        assert_eq!(pattern.to_string(), r"x\*-a-*");
+        assert_eq!(pattern.behind(&"x".repeat(GLOB_BYTES_MAX)), Err(InvalidGlob::Length));
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod capture;
 pub mod cursor;
 pub mod endpoint_code;
 pub mod entry;
+pub mod filter;
 pub mod glob;
 pub mod header_block;
 pub mod limits;
@@ -20,9 +21,10 @@ pub use answer::Answer;
 pub use capture::{
     Body, BodyContent, Capture, CaptureKind, ReplyChoice, ReplySource, RuleChoice, WebSocketDetail,
 };
-pub use cursor::Cursor;
+pub use cursor::{Cursor, Since};
 pub use endpoint_code::EndpointCode;
 pub use entry::{Change, ConfigurationChange, ConfigurationKind, Entry, EntryKind, Removal, Removed};
+pub use filter::Filter;
 pub use glob::Glob;
 pub use header_block::HeaderBlock;
 pub use node::{Node, NodeState};

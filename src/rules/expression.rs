@@ -1,12 +1,16 @@
 //! Match expressions: a tree of `all`, `any`, `not` and leaves, each leaf a look at one part of a request.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::invalid::Invalid;
 use super::object::{Object, list};
 use super::operator::{self, Operator};
-use super::place::{Found, Place};
+use super::place::{About, Found, Place};
 use super::seen::Seen;
+use super::short;
+use crate::model::time::rfc3339;
 
 /// Levels of a tree, and its nodes in all.
 const DEPTH_MAX: usize = 32;
@@ -21,7 +25,7 @@ const SHOWN_VALUES: usize = 5;
 pub struct Expression(Node);
 
 #[derive(Debug)]
-enum Node {
+pub(super) enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
     Not(Box<Node>),
@@ -29,14 +33,14 @@ enum Node {
 }
 
 #[derive(Debug)]
-struct Leaf {
+pub(super) struct Leaf {
     place: Place,
     operator: Operator,
     inverted: bool,
     /// Looked at where nothing is found.
     default: Option<String>,
     /// As it was written, for explanations.
-    written: Value,
+    written: Arc<Value>,
 }
 
 impl Expression {
@@ -45,8 +49,24 @@ impl Expression {
     /// # Errors
     /// With the first mistake and its place.
     pub fn parse(value: &Value, pattern_bytes_max: usize) -> Result<Self, Invalid> {
+        let reading = Reading { pattern_bytes_max, about: About::Request };
+        reading.node(value, DEPTH_MAX, &mut { NODES_MAX }).map(Self)
+    }
+
+    /// Reads an inquiry about kept captures: a tree, whose leaves may look at more than a rule's, or a text in the
+    /// short form ([`short`]).
+    ///
+    /// # Errors
+    /// With the first mistake and its place.
+    pub fn parse_inquiry(value: &Value, pattern_bytes_max: usize) -> Result<Self, Invalid> {
+        let reading = Reading { pattern_bytes_max, about: About::Kept };
         let mut left = NODES_MAX;
-        node(value, pattern_bytes_max, DEPTH_MAX, &mut left).map(Self)
+        let Value::String(text) = value else { return reading.node(value, DEPTH_MAX, &mut left).map(Self) };
+        let terms = short::terms(text)?;
+        let mut node = |term: &short::Term<'_>| {
+            reading.node(&term.tree, DEPTH_MAX, &mut left).map_err(|invalid| term.wrong(&invalid))
+        };
+        Ok(Self(Node::All(terms.iter().map(&mut node).collect::<Result<_, _>>()?)))
     }
 
     /// What every request matches.
@@ -58,9 +78,14 @@ impl Expression {
         self.0.holds(seen)
     }
 
+    /// The verdict without a look into the body, where none is needed for it.
+    pub fn decided_without_body(&self, seen: &Seen<'_>) -> Option<bool> {
+        self.0.decided_without_body(seen)
+    }
+
     /// Whether any leaf looks into the body.
     pub fn looks_into_body(&self) -> bool {
-        self.0.any_leaf(&|leaf| leaf.place.is_in_body())
+        self.0.any_leaf(&|leaf| leaf.is_in_body())
     }
 
     /// The methods without which nothing matches, where the tree says so at its top.
@@ -71,6 +96,11 @@ impl Expression {
     /// How near the expression comes to a request, without the tree.
     pub fn nearness(&self, seen: &Seen<'_>) -> Nearness {
         self.0.nearness(seen)
+    }
+
+    /// The node at the top.
+    pub(super) fn root(&self) -> &Node {
+        &self.0
     }
 
     /// The tree with every verdict, and what each leaf saw.
@@ -93,46 +123,79 @@ pub struct Explained {
     pub tree: Value,
 }
 
-fn node(value: &Value, pattern_bytes_max: usize, depth: usize, left: &mut usize) -> Result<Node, Invalid> {
-    if depth == 0 {
-        return Err(Invalid::here(format!("the tree has over {DEPTH_MAX} levels")));
+/// How a tree is read.
+#[derive(Clone, Copy)]
+struct Reading {
+    pattern_bytes_max: usize,
+    about: About,
+}
+
+impl Reading {
+    fn node(self, value: &Value, depth: usize, left: &mut usize) -> Result<Node, Invalid> {
+        if depth == 0 {
+            return Err(Invalid::here(format!("the tree has over {DEPTH_MAX} levels")));
+        }
+        *left = left
+            .checked_sub(1)
+            .ok_or_else(|| Invalid::here(format!("the tree has over {NODES_MAX} nodes")))?;
+        let mut object = Object::of(value)?;
+        let mut nodes = |value| list(value, NODES_MAX, |item| self.node(item, depth - 1, left));
+        let parsed = if object.has("all") {
+            Node::All(object.read("all", &mut nodes)?.unwrap_or_default())
+        } else if object.has("any") {
+            Node::Any(object.read("any", &mut nodes)?.unwrap_or_default())
+        } else if object.has("not") {
+            let inner = object.read("not", |value| self.node(value, depth - 1, left))?;
+            Node::Not(Box::new(inner.expect("it is there")))
+        } else if object.has("at") {
+            Node::Leaf(Box::new(self.leaf(&mut object, value)?))
+        } else {
+            return Err(Invalid::here("`all`, `any`, `not` or a leaf with `at` is expected"));
+        };
+        object.end()?;
+        Ok(parsed)
     }
-    *left =
-        left.checked_sub(1).ok_or_else(|| Invalid::here(format!("the tree has over {NODES_MAX} nodes")))?;
-    let mut object = Object::of(value)?;
-    let mut nodes = |value| list(value, NODES_MAX, |item| node(item, pattern_bytes_max, depth - 1, left));
-    let parsed = if object.has("all") {
-        Node::All(object.read("all", &mut nodes)?.unwrap_or_default())
-    } else if object.has("any") {
-        Node::Any(object.read("any", &mut nodes)?.unwrap_or_default())
-    } else if object.has("not") {
-        let inner = object.read("not", |value| node(value, pattern_bytes_max, depth - 1, left))?;
-        Node::Not(Box::new(inner.expect("it is there")))
-    } else if object.has("at") {
-        let place = Place::parse(&mut object)?;
+
+    fn leaf(self, object: &mut Object<'_>, written: &Value) -> Result<Leaf, Invalid> {
+        let place = Place::parse(object, self.about)?;
         let default = object.text("default")?.map(str::to_owned);
-        let parsed = operator::parse(&mut object, pattern_bytes_max)?;
-        Node::Leaf(Box::new(Leaf {
-            place,
-            operator: parsed.operator,
-            inverted: parsed.inverted,
-            default,
-            written: value.clone(),
-        }))
-    } else {
-        return Err(Invalid::here("`all`, `any`, `not` or a leaf with `at` is expected"));
-    };
-    object.end()?;
-    Ok(parsed)
+        let parsed = match place.is_instant() {
+            true => operator::parse_instant(object)?,
+            false => operator::parse(object, self.pattern_bytes_max)?,
+        };
+        let (operator, inverted) = (parsed.operator, parsed.inverted);
+        Ok(Leaf { place, operator, inverted, default, written: Arc::new(written.clone()) })
+    }
 }
 
 impl Node {
-    fn holds(&self, seen: &Seen<'_>) -> bool {
+    pub(super) fn holds(&self, seen: &Seen<'_>) -> bool {
         match self {
             Self::All(nodes) => nodes.iter().all(|node| node.holds(seen)),
             Self::Any(nodes) => nodes.iter().any(|node| node.holds(seen)),
             Self::Not(node) => !node.holds(seen),
             Self::Leaf(leaf) => leaf.holds(seen),
+        }
+    }
+
+    pub(super) fn decided_without_body(&self, seen: &Seen<'_>) -> Option<bool> {
+        // A list is decided by the first that settles it, and else when all are.
+        let settled_by = |nodes: &[Self], verdict: bool| {
+            let mut decided = Some(!verdict);
+            for node in nodes {
+                match node.decided_without_body(seen) {
+                    Some(one) if one == verdict => return Some(verdict),
+                    Some(_) => {}
+                    None => decided = None,
+                }
+            }
+            decided
+        };
+        match self {
+            Self::All(nodes) => settled_by(nodes, false),
+            Self::Any(nodes) => settled_by(nodes, true),
+            Self::Not(node) => node.decided_without_body(seen).map(|holds| !holds),
+            Self::Leaf(leaf) => (!leaf.is_in_body()).then(|| leaf.holds(seen)),
         }
     }
 
@@ -168,7 +231,7 @@ impl Node {
             }
             Self::Leaf(leaf) => {
                 let holds = leaf.holds(seen);
-                let tree = json!({"holds": holds, "leaf": leaf.written, "saw": leaf.saw(seen)});
+                let tree = json!({"holds": holds, "leaf": *leaf.written, "saw": leaf.saw(seen)});
                 Explained { holds, near: Nearness { held: holds.into(), leaves: 1 }, tree }
             }
         }
@@ -213,6 +276,14 @@ fn several(name: &str, nodes: &[Node], seen: &Seen<'_>, verdict: impl Fn(&[Expla
 }
 
 impl Leaf {
+    pub(super) fn written(&self) -> Arc<Value> {
+        self.written.clone()
+    }
+
+    pub(super) fn is_in_body(&self) -> bool {
+        self.place.is_in_body()
+    }
+
     fn holds(&self, seen: &Seen<'_>) -> bool {
         !seen.is_out_of_time() && self.look(seen, |found| self.operator.holds(found)) != self.inverted
     }
@@ -227,7 +298,7 @@ impl Leaf {
         found || (none && self.default.as_deref().is_some_and(|default| enough(Found::Text(default))))
     }
 
-    fn saw(&self, seen: &Seen<'_>) -> Vec<Value> {
+    pub(super) fn saw(&self, seen: &Seen<'_>) -> Vec<Value> {
         let mut values = Vec::new();
         self.look(seen, |found| {
             values.push(shown(found));
@@ -240,6 +311,7 @@ impl Leaf {
 fn shown(found: Found<'_>) -> Value {
     let text = match found {
         Found::Number(number) => return number.into(),
+        Found::Instant(us) => rfc3339(us),
         Found::Json(value @ (Value::Null | Value::Bool(_) | Value::Number(_))) => return value.clone(),
         Found::Json(Value::String(text)) => text.clone(),
         Found::Json(value) => value.to_string(),

@@ -10,6 +10,7 @@ use super::invalid::Invalid;
 use super::object::{Object, base64, list, network};
 use super::place::Found;
 use super::subset::is_subset;
+use crate::model::time::{parse_rfc3339, rfc3339};
 
 /// Values that `in` and `cidr` may name.
 const LIST_MAX: usize = 1_000;
@@ -30,6 +31,8 @@ pub enum Operator {
         subset: bool,
     },
     Cidr(Vec<IpNet>),
+    /// Compares an instant, in microseconds.
+    Instant(Comparison, i64),
 }
 
 /// A compiled pattern, and how much of a value it looks at.
@@ -140,6 +143,33 @@ pub fn parse(leaf: &mut Object<'_>, pattern_bytes_max: usize) -> Result<Parsed, 
     Ok(Parsed { operator, inverted })
 }
 
+/// Reads the one operator of a leaf about an instant.
+pub fn parse_instant(leaf: &mut Object<'_>) -> Result<Parsed, Invalid> {
+    const COMPARISONS: [(&str, Comparison); 4] = [
+        ("lt", Comparison::Less),
+        ("lte", Comparison::LessOrEqual),
+        ("gt", Comparison::Greater),
+        ("gte", Comparison::GreaterOrEqual),
+    ];
+    let mut found = None;
+    for (name, comparison) in COMPARISONS {
+        let us = leaf.read(name, |value| {
+            let instant = value.as_str().and_then(parse_rfc3339);
+            instant.ok_or_else(|| {
+                Invalid::here("an RFC 3339 instant is expected, as 2026-01-31T12:00:00Z or ...+01:00")
+            })
+        })?;
+        match (us, &found) {
+            (Some(_), Some(_)) => return Err(Invalid::member(name, "a leaf has one operator")),
+            (Some(us), None) => found = Some(Operator::Instant(comparison, us)),
+            (None, _) => {}
+        }
+    }
+    let operator =
+        found.ok_or_else(|| Invalid::here("an instant is compared, with one of `lt`, `lte`, `gt`, `gte`"))?;
+    Ok(Parsed { operator, inverted: false })
+}
+
 /// Compiles a pattern within a bound on its size, and says where it is wrong.
 pub fn pattern(text: &str, ignore_case: bool, bytes_max: usize) -> Result<Pattern, Invalid> {
     let mut parser = regex_syntax::ParserBuilder::new().utf8(false).case_insensitive(ignore_case).build();
@@ -192,6 +222,7 @@ impl Operator {
             Self::Json { value, subset } => match found {
                 Found::Json(found) => json_holds(found, value, *subset),
                 Found::Number(number) => json_holds(&number.into(), value, *subset),
+                Found::Instant(_) => false,
                 Found::Text(text) => serde_json::from_str(text).is_ok_and(|v| json_holds(&v, value, *subset)),
                 Found::Bytes(bytes) => {
                     serde_json::from_slice(bytes).is_ok_and(|v| json_holds(&v, value, *subset))
@@ -203,6 +234,10 @@ impl Operator {
                     ranges.iter().any(|range| range.contains(&address))
                 })
             }),
+            Self::Instant(comparison, own) => match found {
+                Found::Instant(us) => comparison.allows(us.cmp(own)),
+                _ => false,
+            },
         }
     }
 
@@ -324,6 +359,7 @@ fn with_bytes(found: Found<'_>, judge: impl FnOnce(&[u8]) -> bool) -> bool {
         Found::Text(text) => judge(text.as_bytes()),
         Found::Bytes(bytes) => judge(bytes),
         Found::Number(number) => judge(number.to_string().as_bytes()),
+        Found::Instant(us) => judge(rfc3339(us).as_bytes()),
         Found::Json(Value::String(text)) => judge(text.as_bytes()),
         Found::Json(value) => judge(value.to_string().as_bytes()),
     }
@@ -336,6 +372,6 @@ fn number_of(found: Found<'_>) -> Option<f64> {
         Found::Json(Value::Number(number)) => number.as_f64(),
         Found::Text(text) => text.trim().parse().ok(),
         Found::Json(Value::String(text)) => text.trim().parse().ok(),
-        Found::Bytes(_) | Found::Json(_) => None,
+        Found::Bytes(_) | Found::Json(_) | Found::Instant(_) => None,
     }
 }

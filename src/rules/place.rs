@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::invalid::Invalid;
 use super::json_path::Query;
+use super::kept::{self, Kept};
 use super::object::Object;
 use super::seen::Seen;
 use crate::model::CaptureKind;
@@ -44,6 +45,17 @@ pub enum Place {
     Version,
     /// A message's text or bytes; nothing where the capture is no WebSocket message.
     Message,
+    /// What only a kept capture has.
+    Kept(Kept),
+}
+
+/// What an expression is about, which decides what its leaves may look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// A request that is to be answered: rules.
+    Request,
+    /// A capture that is kept: inquiries.
+    Kept,
 }
 
 /// Which values of a repeated name count.
@@ -61,6 +73,8 @@ pub enum Found<'a> {
     Bytes(&'a [u8]),
     Number(i64),
     Json(&'a Value),
+    /// Microseconds since the Unix epoch.
+    Instant(i64),
 }
 
 /// The places of a leaf by name, with what else such a leaf must or may name.
@@ -70,7 +84,7 @@ pub const NAMES: &str = "endpoint, method, scheme, host, hostname, port, host_po
 
 impl Place {
     /// Reads `at`, and `name`, `path` or `index` where the place has such.
-    pub fn parse(leaf: &mut Object<'_>) -> Result<Self, Invalid> {
+    pub fn parse(leaf: &mut Object<'_>, about: About) -> Result<Self, Invalid> {
         let at = leaf.text("at")?.ok_or_else(|| Invalid::member("at", "this says what is looked at"))?;
         let mut name = || leaf.text("name").map(|name| name.map(str::to_owned));
         Ok(match at {
@@ -107,13 +121,20 @@ impl Place {
             "client" => Self::Client,
             "version" => Self::Version,
             "message" => Self::Message,
-            other => {
-                return Err(Invalid::member(
-                    "at",
-                    format!("`{other}` is no part of a request; there are {NAMES}"),
-                ));
-            }
+            other => match (Kept::named(other), about) {
+                (Some(kept), About::Kept) => Self::Kept(kept),
+                (Some(_), About::Request) => {
+                    let why = format!("`{other}` is for inquiries about kept captures, and not for rules");
+                    return Err(Invalid::member("at", why));
+                }
+                (None, about) => return Err(Invalid::member("at", unknown(other, about))),
+            },
         })
+    }
+
+    /// Whether what is found is an instant, which has operators of its own.
+    pub fn is_instant(&self) -> bool {
+        matches!(self, Self::Kept(Kept::Received))
     }
 
     /// Whether the place is part of the body, which a rule may see less of than was kept.
@@ -175,7 +196,15 @@ impl Place {
                 CaptureKind::WebSocketText | CaptureKind::WebSocketBinary => enough(text_or_bytes(seen.body)),
                 _ => false,
             },
+            Self::Kept(kept) => kept.any(seen, enough),
         }
+    }
+}
+
+fn unknown(name: &str, about: About) -> String {
+    match about {
+        About::Request => format!("`{name}` is no part of a request; there are {NAMES}"),
+        About::Kept => format!("`{name}` is no part of a capture; there are {NAMES}, {}", kept::NAMES),
     }
 }
 

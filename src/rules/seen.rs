@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::json_path::measure;
-use crate::model::{BodyContent, Capture, CaptureKind};
+use crate::model::{BodyContent, Capture, CaptureKind, Glob};
 
 /// Fields of a form, parameters of a query, cookies: more than so many are not looked at.
 pub const PAIRS_MAX: usize = 1_000;
@@ -25,6 +25,8 @@ type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 pub struct Seen<'a> {
     pub capture: &'a Capture,
     pub body: &'a [u8],
+    /// The names of rules that whoever looks may know; None means all.
+    rules_within: Option<&'a Glob>,
     path: OnceCell<Cow<'a, str>>,
     segments: OnceCell<Vec<Cow<'a, str>>>,
     query: OnceCell<Vec<Pair<'a>>>,
@@ -45,6 +47,7 @@ impl<'a> Seen<'a> {
         Self {
             capture,
             body,
+            rules_within: None,
             path: OnceCell::new(),
             segments: OnceCell::new(),
             query: OnceCell::new(),
@@ -62,6 +65,18 @@ impl<'a> Seen<'a> {
     pub fn of_kept(capture: &'a Capture) -> Self {
         let (BodyContent::Inline(body) | BodyContent::Parts { start: body }) = &capture.body.content;
         Self::new(capture, body)
+    }
+
+    /// The same as somebody sees it who may know of no rules but those whose names lie within a pattern.
+    #[must_use]
+    pub fn within(self, pattern: Option<&'a Glob>) -> Self {
+        Self { rules_within: pattern, ..self }
+    }
+
+    /// The rule that has answered a kept capture.
+    pub fn rule_name(&self) -> Option<&'a str> {
+        let name = &*self.capture.reply.rule.as_ref()?.name;
+        self.rules_within.is_none_or(|pattern| pattern.matches(name)).then_some(name)
     }
 
     /// The target in origin form (RFC 9112, section 3.2.1), as it was sent.

@@ -1,10 +1,12 @@
 //! Large bodies, kept in parts beside the journal.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
 use super::journal::{first_id_at, id_value};
 use crate::database::{Database, DatabaseError, Sql, Value};
+use crate::model::{BodyContent, Capture, Glob};
+use crate::rules::{Expression, Seen};
 
 /// Writes one part; the parts of a body are numbered from 0.
 pub async fn record_part(
@@ -24,6 +26,70 @@ pub async fn find_part(database: &dyn Database, id: Uuid, part: i64) -> Result<O
     const SQL: Sql = Sql::same("SELECT content FROM body_parts WHERE id = $1 AND part = $2");
     let rows = database.query(&SQL, &[id_value(id), Value::Int(part)]).await?;
     rows.first().map(|row| row.bytes(0).cloned()).transpose()
+}
+
+/// A kept body's beginning, at most so many bytes where it is in parts. Of a body that is removed meanwhile, what was
+/// there still.
+pub async fn read_start(
+    database: &dyn Database,
+    capture: &Capture,
+    bytes_max: usize,
+) -> Result<Bytes, DatabaseError> {
+    if let BodyContent::Inline(body) = &capture.body.content {
+        return Ok(body.clone());
+    }
+    let mut body = BytesMut::new();
+    for part in 0.. {
+        if body.len() >= bytes_max {
+            break;
+        }
+        let Some(content) = find_part(database, capture.id, part).await? else { break };
+        body.extend_from_slice(&content);
+    }
+    body.truncate(bytes_max);
+    Ok(body.freeze())
+}
+
+/// A kept capture's body, as far as an expression's verdict depends on it.
+pub struct Look {
+    pub body: Bytes,
+    /// False where the body is in parts, which were not read: the rest of the capture decides.
+    pub is_read: bool,
+}
+
+/// Gets as much of a body as an expression's verdict depends on, at most so many bytes of one in parts: those are
+/// read only where the rest of the capture does not decide.
+pub async fn look(
+    database: &dyn Database,
+    expression: &Expression,
+    capture: &Capture,
+    rules_within: Option<&Glob>,
+    bytes_max: usize,
+) -> Result<Look, DatabaseError> {
+    match &capture.body.content {
+        BodyContent::Inline(body) => Ok(Look { body: body.clone(), is_read: true }),
+        BodyContent::Parts { start } => {
+            let decided = expression.decided_without_body(&Seen::of_kept(capture).within(rules_within));
+            if decided.is_some() {
+                return Ok(Look { body: start.clone(), is_read: false });
+            }
+            Ok(Look { body: read_start(database, capture, bytes_max).await?, is_read: true })
+        }
+    }
+}
+
+/// Whether an inquiry's expression matches a kept capture, for somebody who may know of the rules whose names lie
+/// within a pattern. One that takes too long to tell does not.
+pub async fn matches(
+    database: &dyn Database,
+    expression: &Expression,
+    capture: &Capture,
+    rules_within: Option<&Glob>,
+    bytes_max: usize,
+) -> Result<bool, DatabaseError> {
+    let look = look(database, expression, capture, rules_within, bytes_max).await?;
+    let seen = Seen::new(capture, &look.body).within(rules_within);
+    Ok(expression.matches(&seen) && !seen.gave_up())
 }
 
 /// Removes the parts of a body that was never journaled.

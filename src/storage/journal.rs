@@ -197,21 +197,12 @@ async fn places_of(
     from_us: Option<i64>,
     until_us: Option<i64>,
 ) -> Result<(i64, i64), DatabaseError> {
-    const LAST_BEFORE: Sql = Sql::same(
-        "SELECT CAST(COALESCE(max(seq), 0) AS BIGINT) \
-         FROM (SELECT seq FROM journal WHERE id < $1 ORDER BY id DESC LIMIT 10000) AS last",
-    );
     let seq_min = match from_us {
         Some(us) => first_place_at(database, us).await?,
         None => 0,
     };
     let seq_max = match until_us {
-        Some(us) => {
-            // Ids tell milliseconds: what is left of one that has begun is sorted out by the row.
-            let next_ms = first_id_at(us.saturating_add(999));
-            let rows = database.query(&LAST_BEFORE, &[id_value(next_ms)]).await?;
-            rows.first().map_or(Ok(0), |row| row.int(0))?
-        }
+        Some(us) => last_place_before(database, us).await?,
         None => i64::MAX,
     };
     Ok((seq_min, seq_max))
@@ -228,6 +219,18 @@ pub async fn first_place_at(database: &dyn Database, us: i64) -> Result<i64, Dat
         Some(seq) => Ok(seq),
         None => Ok(head(database).await?.seq + 1),
     }
+}
+
+/// The greatest place of the entries received before a time, or in its millisecond; 0 where there are none.
+pub async fn last_place_before(database: &dyn Database, us: i64) -> Result<i64, DatabaseError> {
+    const SQL: Sql = Sql::same(
+        "SELECT CAST(COALESCE(max(seq), 0) AS BIGINT) \
+         FROM (SELECT seq FROM journal WHERE id < $1 ORDER BY id DESC LIMIT 10000) AS last",
+    );
+    // Ids tell milliseconds: what is left of one that has begun is sorted out by the row.
+    let next_ms = first_id_at(us.saturating_add(999));
+    let rows = database.query(&SQL, &[id_value(next_ms)]).await?;
+    rows.first().map_or(Ok(0), |row| row.int(0))
 }
 
 /// The least UUIDv7 of a time (RFC 9562, section 5.7: its first 48 bits are milliseconds).
@@ -249,6 +252,6 @@ pub(super) fn id_value(id: Uuid) -> Value {
     Value::Bytes(id.as_bytes().to_vec().into())
 }
 
-fn entries(rows: &[Row]) -> Result<Vec<Entry>, DatabaseError> {
+pub(super) fn entries(rows: &[Row]) -> Result<Vec<Entry>, DatabaseError> {
     rows.iter().map(columns::entry).collect()
 }

@@ -10,6 +10,7 @@ pub mod removals;
 pub mod reports;
 pub mod retention;
 pub mod rollups;
+pub mod scans;
 pub mod secrets;
 pub mod states;
 pub mod tickets;

@@ -301,7 +301,7 @@ async fn every_parameter_is_known_or_refused() -> TestResult {
         ),
         ("/api/endpoints?order=oldest", "`order` is not known; there are `cursor`, `limit`"),
         (&format!("{one}?body=all"), "`body`: `full`, `preview` or `none` is expected"),
-        (&format!("{one}?limit=1"), "`limit` is not known; there is `body`"),
+        (&format!("{one}?limit=1"), "`limit` is not known; there are `body`, `format`"),
         (&format!("{one}/body?download=1"), "`download` is not known; there are none here"),
     ];
     for (target, detail) in table {

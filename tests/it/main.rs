@@ -17,9 +17,11 @@ mod capture;
 mod cli;
 mod cluster;
 mod conformance;
+mod exports;
 mod faults;
 mod harness;
 mod hostile;
+mod inquiry;
 mod memory;
 mod nodes;
 mod openapi;
@@ -37,6 +39,7 @@ mod stream;
 mod tidy;
 mod tls;
 mod tokens;
+mod wait;
 
 fn main() -> ExitCode {
     if selftest::guard::is_to_hold() {
@@ -62,10 +65,13 @@ fn trials() -> Vec<Trial> {
         sockets::trials(),
         stream::trials(),
         api::trials(),
+        exports::trials(),
+        inquiry::trials(),
         rules::trials(),
         cli::trials(),
         access::trials(),
         tokens::trials(),
+        wait::trials(),
         settings::trials(),
         openapi::trials(),
         operations::trials(),

@@ -11,7 +11,13 @@ use crate::harness::client::{
 use crate::harness::node::Node;
 use crate::harness::{Needs, TestResult, body_of, check_problem, eventually, trials};
 
+mod matching;
+
 pub fn trials() -> Vec<Trial> {
+    [own(), matching::trials()].into_iter().flatten().collect()
+}
+
+fn own() -> Vec<Trial> {
     trials! {
         Needs::NOTHING =>
             every_framing_begins_with_ready_and_shows_captures,

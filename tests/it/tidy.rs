@@ -12,10 +12,10 @@ const LAYERS: [(u8, &[&str]); 8] = [
     (7, &["cli"]),
     (6, &["app"]),
     (5, &["http"]),
-    (4, &["access", "intake", "feed", "upkeep", "presence"]),
+    (4, &["access", "intake", "feed", "upkeep", "presence", "inquiry"]),
     (3, &["storage"]),
     (2, &["database", "broker", "config", "metrics", "client"]),
-    (1, &["rules"]),
+    (1, &["rules", "claims", "export"]),
     (0, &["model", "clock", "shutdown"]),
 ];
 /// Its modules never use each other; they meet in `model` and are joined in `app`.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use uuid::Uuid;
 
+use super::exports;
 use super::query::{Query, invalid};
 use crate::feed::LargeEvent;
 use crate::http::auth::Caller;
@@ -82,15 +83,19 @@ pub async fn list(
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(out))
 }
 
-/// One capture with its answer.
+/// One capture with its answer; or its request alone, as text.
 pub async fn show(
     request: HttpRequest,
     id: web::Path<String>,
     caller: Caller,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
-    let query = Query::parse(request.query_string(), &["body"], &[])?;
+    let query = Query::parse(request.query_string(), &["body", "format"], &[])?;
     let form = body_form(&query, BodyForm::Full)?;
+    if let Some(format) = exports::format(&query)? {
+        let (_, capture) = find(&state, &caller, &id).await?;
+        return exports::export(&state, &capture, format);
+    }
     let (seq, capture) = find(&state, &caller, &id).await?;
     let answer = storage::answers::find(state.database.as_ref(), seq).await?;
     let number = state.access.places(&caller.0).number(seq);

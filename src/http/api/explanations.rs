@@ -13,7 +13,7 @@ use super::query::Query;
 use crate::http::auth::Caller;
 use crate::http::problem::Problem;
 use crate::http::state::State;
-use crate::intake::{Snapshot, read_body};
+use crate::intake::Snapshot;
 use crate::model::{Capture, CaptureKind, ReplyChoice, ReplySource};
 use crate::rules::expression::Nearness;
 use crate::rules::states::{STARTED, scenario_key};
@@ -63,7 +63,7 @@ pub async fn explain(
     let (_, capture) = find(&state, &caller, &id).await?;
     let snapshot = state.intake.configuration().refresh().await?;
     let most = state.settings.rules.body_bytes_max;
-    let body = read_body(state.database.as_ref(), &capture, most).await?;
+    let body = storage::bodies::read_start(state.database.as_ref(), &capture, most).await?;
     let rules = snapshot.rules.in_scope(capture.endpoint.as_str());
     let names: Vec<String> =
         rules.iter().filter_map(|rule| Some(scenario_key(&rule.scenario.as_ref()?.name))).collect();

@@ -16,13 +16,13 @@ use crate::http::auth::Caller;
 use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
-use crate::intake::read_body;
 use crate::model::{BodyContent, Capture};
 use crate::rules::object::{Object, text};
 use crate::rules::render::{RenderFailure, Told, render, render_message};
 use crate::rules::reply::MessageReply;
 use crate::rules::sample::{self, SampleOptions};
 use crate::rules::{Invalid, Reply, Rule, Seen, Stamp};
+use crate::storage;
 
 /// What a rule is called that has no name yet.
 const NAMELESS: &str = "try";
@@ -88,7 +88,9 @@ fn sample(request: &Value, state: &State) -> Result<Tried, Problem> {
 
 async fn caught(id: &str, caller: &Caller, state: &State) -> Result<Tried, Problem> {
     let (_, capture) = find(state, caller, id).await?;
-    let body = read_body(state.database.as_ref(), &capture, state.settings.rules.body_bytes_max).await?;
+    let body =
+        storage::bodies::read_start(state.database.as_ref(), &capture, state.settings.rules.body_bytes_max)
+            .await?;
     Ok(Tried { capture, body })
 }
 

@@ -6,6 +6,7 @@ mod messages;
 mod notice;
 pub mod stream;
 mod stream_body;
+mod wanted;
 
 use actix_http::ws::{HandshakeError, handshake_response, verify_handshake};
 use actix_web::http::header;

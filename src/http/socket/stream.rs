@@ -6,17 +6,18 @@ use futures_util::stream;
 
 use super::messages::Messages;
 use super::stream_body::{Framing, Reader, StreamBody};
+use super::wanted::Wanted;
 use crate::access::{Identity, Places};
-use crate::feed::{Filter, Since, Subscriber};
+use crate::feed::Subscriber;
 use crate::http::api::captures::body_form;
 use crate::http::api::query::{Query, invalid};
 use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
-use crate::model::Glob;
 use crate::model::limits::FILTER_TERMS_MAX;
 use crate::model::time::parse_rfc3339;
 use crate::model::wire::BodyForm;
+use crate::model::{Filter, Glob, Since};
 
 /// The largest message that a subscriber may send, in bytes.
 const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -29,11 +30,14 @@ pub async fn stream(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     // The ticket was taken at the gate.
-    let once = ["since", "body", "ticket"];
+    let once = ["since", "body", "match", "ticket"];
     let query = Query::parse(request.query_string(), &once, &["endpoint", "method"])?;
     let filter = filter(query.all("endpoint"), query.all("method"), &caller.0)?;
     let places = state.access.places(&caller.0);
     let form = body_form(&query, BodyForm::Full)?;
+    let state = state.into_inner();
+    let wanted = Wanted::parse(query.one("match"), &caller.0, state.clone());
+    let wanted = wanted.map_err(|why| invalid("match", why))?;
     let upgrade = super::is_upgrade(&request);
     let framing = if upgrade { Framing::WebSocket } else { framing(&request) };
     let since = match request.headers().get("last-event-id").and_then(|id| id.to_str().ok()) {
@@ -62,8 +66,8 @@ pub async fn stream(
     }
     let messages = upgrade.then(|| Messages::new(payload.into_inner(), CLIENT_MESSAGE_BYTES_MAX));
     let leave = state.access.leave(caller.0);
-    let reader = Reader { places, leave };
-    let body = StreamBody::new(state.into_inner(), subscriber, reader, framing, messages, permit);
+    let reader = Reader { wanted, places, leave };
+    let body = StreamBody::new(state, subscriber, reader, framing, messages, permit);
     Ok(response.streaming(stream::unfold(Box::new(body), StreamBody::next)))
 }
 
@@ -84,7 +88,8 @@ fn framing(request: &HttpRequest) -> Framing {
     if accept.to_ascii_lowercase().contains("text/event-stream") { Framing::Sse } else { Framing::Lines }
 }
 
-fn parse_since(text: &str, places: &Places) -> Result<Since, Problem> {
+/// A place to begin at, as a client names it.
+pub fn parse_since(text: &str, places: &Places) -> Result<Since, Problem> {
     match text {
         "now" => Ok(Since::Now),
         "earliest" => Ok(Since::Earliest),

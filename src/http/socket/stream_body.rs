@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_http::ws::OpCode;
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -15,6 +16,7 @@ use super::frames;
 use super::messages::{Fault, Incoming, Messages, close_code};
 use super::notice::Notice;
 use super::stream::filter;
+use super::wanted::Wanted;
 use crate::access::{Leave, Places};
 use crate::database::DatabaseError;
 use crate::feed::{Event, Item, LargeEvent, Subscriber};
@@ -35,8 +37,9 @@ pub enum Framing {
     Lines,
 }
 
-/// Who is sent a stream: how they are shown places, and for how long they may go on.
+/// Who is sent a stream: what they want to see, how they are shown places, and for how long they may go on.
 pub struct Reader {
+    pub wanted: Wanted,
     pub places: Places,
     pub leave: Leave,
 }
@@ -92,6 +95,7 @@ enum Request {
         #[serde(default)]
         method: Vec<String>,
         body: Option<String>,
+        r#match: Option<Value>,
     },
 }
 
@@ -131,7 +135,15 @@ impl StreamBody {
             }
             match self.queue.pop_front() {
                 Some(Out::Bytes(bytes) | Out::More(bytes)) => return Some((Ok(bytes), self)),
-                Some(Out::Event(event)) => self.begin(&event),
+                Some(Out::Event(event)) => match self.reader.wanted.has(&event).await {
+                    Ok(true) => self.begin(&event),
+                    Ok(false) => {}
+                    Err(error) => {
+                        self.queue.push_front(Out::Event(event));
+                        waits_for_database(&error);
+                        tokio::time::sleep(RETRY_PAUSE).await;
+                    }
+                },
                 Some(Out::Large(large)) => match self.piece_of(large).await {
                     Ok(()) => {}
                     // In the middle of a message nothing else can be said.
@@ -141,10 +153,7 @@ impl StreamBody {
                 None => match self.wait().await {
                     Happened::Items(Ok(items)) => self.take(items),
                     Happened::Items(Err(error)) => {
-                        tracing::debug!(
-                            error = &error as &dyn std::error::Error,
-                            "a subscriber waits for the database"
-                        );
+                        waits_for_database(&error);
                         self.paused_until = Some(Instant::now() + RETRY_PAUSE);
                     }
                     Happened::Received(received) => self.receive(received),
@@ -300,15 +309,18 @@ impl StreamBody {
 
     fn obey(&mut self, text: &[u8]) {
         let changed = match serde_json::from_slice(text) {
-            Ok(Request::Subscribe { endpoint, method, body }) => {
+            Ok(Request::Subscribe { endpoint, method, body, r#match }) => {
                 let form = body.as_deref().map_or(Some(self.subscriber.form()), BodyForm::parse);
-                match (filter(&endpoint, &method, self.reader.leave.identity()), form) {
-                    (Ok(filter), Some(form)) => {
+                let wanted = self.reader.wanted.changed(r#match.as_ref());
+                match (filter(&endpoint, &method, self.reader.leave.identity()), form, wanted) {
+                    (Ok(filter), Some(form), Ok(wanted)) => {
                         self.subscriber.change(filter, form);
+                        self.reader.wanted = wanted;
                         Ok(())
                     }
-                    (Err(problem), _) => Err(problem.to_string()),
-                    (_, None) => Err("`body`: `full`, `preview` or `none` is expected".to_owned()),
+                    (Err(problem), ..) => Err(problem.to_string()),
+                    (_, None, _) => Err("`body`: `full`, `preview` or `none` is expected".to_owned()),
+                    (.., Err(invalid)) => Err(invalid.within("match").to_string()),
                 }
             }
             Err(error) => Err(error.to_string()),
@@ -370,6 +382,10 @@ impl Drop for StreamBody {
     fn drop(&mut self) {
         self.state.metrics.subscribers.dec();
     }
+}
+
+fn waits_for_database(error: &DatabaseError) {
+    tracing::debug!(error = error as &dyn std::error::Error, "a subscriber waits for the database");
 }
 
 async fn receive(messages: &mut Option<Messages>) -> Result<Incoming, Fault> {

@@ -2,6 +2,7 @@
 //! makes them panic.
 
 mod hostile;
+mod kept;
 mod operators;
 mod places;
 mod reference;

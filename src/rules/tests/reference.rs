@@ -66,6 +66,30 @@ fn every_row_is_true() {
 }
 
 #[test]
+fn every_term_of_the_short_form_stands_for_what_is_said() {
+    let page = page();
+    let section = page.split("### The short form").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    assert!(rows.len() > 10, "{} rows", rows.len());
+    for row in rows {
+        let (term, tree) = row.trim_matches(['|', ' ']).split_once("` | `").unwrap();
+        let term = term.trim_matches('`');
+        let tree: Value = serde_json::from_str(tree.trim_matches('`')).unwrap();
+        assert_eq!(short::parse(term).unwrap(), json!({"all": [tree]}), "{term}");
+        Expression::parse_inquiry(&term.into(), 65_536).unwrap();
+    }
+}
+
+#[test]
+fn every_place_of_inquiries_is_told() {
+    let page = page();
+    let section = page.split("## Inquiries").nth(1).unwrap();
+    for name in crate::rules::kept::NAMES.split(", ") {
+        assert!(section.contains(&format!("| `{name}` |")), "no row has the place {name}");
+    }
+}
+
+#[test]
 fn every_place_and_every_operator_has_a_row() {
     let rows: Vec<Value> =
         rows().into_iter().filter(|row| row.2 != "refused").map(|(_, expression, _)| expression).collect();

@@ -90,6 +90,16 @@ impl Node {
         self.memory("VmHWM:")
     }
 
+    /// Processor time that it has taken since it was started, of all its threads.
+    pub fn cpu_time(&self) -> TestResult<Duration> {
+        let pid = self.pid().ok_or("the node is not running")?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // Behind the name in parentheses: user and system time are the 12th and 13th, in hundredths (proc(5)).
+        let (_, fields) = stat.rsplit_once(')').ok_or("no name")?;
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        Ok(Duration::from_millis(10 * ticks.sum::<Result<u64, _>>()?))
+    }
+
     fn memory(&self, name: &str) -> TestResult<u64> {
         let pid = self.pid().ok_or("the node is not running")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;

@@ -220,11 +220,15 @@ async fn captures(d: &mut Driver) -> TestResult {
     for id in [&small, &large] {
         d.plain(("GET", "/api/captures/{id}", ""), &[id], 200).await?;
         d.plain(("GET", "/api/captures/{id}", "?body=preview"), &[id], 200).await?;
+        d.plain(("GET", "/api/captures/{id}", "?format=curl"), &[id], 200).await?;
+        d.plain(("GET", "/api/captures/{id}", "?format=http"), &[id], 200).await?;
+        d.plain(("GET", "/api/captures/{id}", "?format=curl&body=none"), &[id], 400).await?;
         d.plain(("GET", "/api/captures/{id}/body", ""), &[id], 200).await?;
     }
     d.plain(("GET", "/api/captures/{id}/explain", ""), &[&small], 200).await?;
     d.plain(("GET", "/api/captures/{id}/explain", "?limit=1001"), &[&small], 400).await?;
     d.plain(("GET", "/api/captures/{id}/explain", ""), &[ABSENT], 404).await?;
+    waits(d).await?;
     // By the rule that has everything.
     let answered = newest_of(d, "orders-1").await?;
     d.plain(("GET", "/api/captures/{id}/explain", "?limit=1000"), &[&answered], 200).await?;
@@ -236,6 +240,28 @@ async fn captures(d: &mut Driver) -> TestResult {
     d.plain(("DELETE", "/api/captures/{id}", ""), &[&small], 404).await?;
     d.plain(("DELETE", "/api/endpoints/{code}/captures", ""), &["a"], 204).await?;
     d.plain(("DELETE", "/api/endpoints/{code}/captures", ""), &["%00"], 400).await
+}
+
+/// In every way that a wait can be asked for, and can end.
+async fn waits(d: &mut Driver) -> TestResult {
+    let wait = ("POST", "/api/captures/wait", "");
+    let places = json!({"all": [{"at": "reply_status", "gte": 200}, {"at": "reply_source", "in": ["default"]},
+        {"at": "rule", "exists": false}, {"at": "kind", "equals": "http"},
+        {"not": {"at": "received", "lt": "2026-01-01T00:00:00Z"}}, {"at": "body", "starts_with": "x"}]});
+    for (count, expression) in [
+        (json!(1), places),
+        (json!({"exactly": 1}), json!("!method")),
+        (json!({"at_most": 0}), json!({"any": [{"at": "method", "exists": true}]})),
+        (json!({"at_least": 1000}), json!("body=y json.$.a=1 !method")),
+        (json!(null), json!(null)),
+    ] {
+        let order = json!({"endpoint": ["a", "b-*"], "since": "earliest", "match": expression, "count": count,
+            "timeout_ms": 0, "quiet_ms": 0, "limit": 5, "body": "preview", "name": "the first"});
+        d.send(wait, &[], &order, 200).await?;
+    }
+    d.send(wait, &[], &json!({}), 400).await?;
+    d.send(wait, &[], &json!({"run": ABSENT}), 404).await?;
+    d.send(wait, &[], &json!({"since": "now", "name": "x".repeat(300_000)}), 413).await
 }
 
 /// The last that an endpoint has caught.
@@ -263,6 +289,7 @@ async fn tokens_and_streams(d: &mut Driver) -> TestResult {
     d.ask(("POST", "/api/tickets", ""), &[], "Authorization: Bearer wrong\r\n", "", 401).await?;
     d.plain(("GET", "/api/stream", ""), &[], 200).await?;
     d.ask(("GET", "/api/stream", ""), &[], "Accept: text/event-stream\r\n", "", 200).await?;
+    d.plain(("GET", "/api/stream", "?match=status%3E%3D400"), &[], 200).await?;
     d.plain(("GET", "/api/stream", "?since=x"), &[], 400).await?;
     let id = made["id"].as_str().ok_or("no id")?;
     d.plain(("DELETE", "/api/tokens/{id}", ""), &[id], 204).await?;

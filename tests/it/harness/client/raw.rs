@@ -171,7 +171,8 @@ type Headers = Vec<(String, Vec<u8>)>;
 fn parse_head(head: &[u8]) -> TestResult<(u16, Headers)> {
     let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let status_line = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
-    let status = status_line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    let status = status_line.strip_prefix("HTTP/1.1 ").or_else(|| status_line.strip_prefix("HTTP/1.0 "));
+    let status = status.and_then(|rest| rest.get(..3));
     let status = status.ok_or_else(|| format!("not a status line: {status_line:?}"))?.parse()?;
     let headers = lines.map(parse_header).collect::<TestResult<_>>()?;
     Ok((status, headers))

@@ -1,8 +1,8 @@
-//! What a subscriber wants to see.
+//! What a reader of the journal wants to see: a subscriber, or who asks about what is kept.
 
 use std::collections::HashSet;
 
-use crate::model::{Entry, EntryKind, Glob};
+use super::{Entry, EntryKind, Glob};
 
 /// Endpoints by pattern and methods by name; none means all.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +12,15 @@ pub struct Filter {
     literals: HashSet<String>,
     globs: Vec<Glob>,
     methods: Vec<String>,
+}
+
+/// The endpoints of a filter, as far as one endpoint and two patterns tell; there may be others among them.
+#[derive(Debug, Clone, Copy)]
+pub struct Narrowed<'a> {
+    pub endpoint: Option<&'a str>,
+    pub patterns: [Option<&'a Glob>; 2],
+    /// False where nothing can pass.
+    pub is_possible: bool,
 }
 
 impl Filter {
@@ -29,6 +38,16 @@ impl Filter {
     /// The filter of a subscriber who may see no more than the endpoints of a pattern.
     pub fn within(self, pattern: Option<Glob>) -> Self {
         Self { within: pattern, ..self }
+    }
+
+    /// What can be said of it in a query, so that little has to be sorted out afterwards.
+    pub fn narrowed(&self) -> Narrowed<'_> {
+        let literal =
+            self.literals.iter().next().filter(|_| self.literals.len() == 1 && self.globs.is_empty());
+        let glob = self.globs.first().filter(|_| self.globs.len() == 1 && self.literals.is_empty());
+        let endpoint = literal.map(String::as_str);
+        let is_possible = endpoint.is_none_or(|code| self.passes_endpoint(code));
+        Narrowed { endpoint, patterns: [self.within.as_ref(), glob], is_possible }
     }
 
     pub fn passes_endpoint(&self, code: &str) -> bool {

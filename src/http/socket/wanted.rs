@@ -1,0 +1,69 @@
+//! Which captures a stream's reader wants to see, beyond endpoint and method: those that an expression matches. It is
+//! asked when an event's turn comes, on the reader's own time.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::time::{Duration, Instant};
+
+use crate::access::Identity;
+use crate::database::DatabaseError;
+use crate::feed::Event;
+use crate::http::state::State;
+use crate::model::{EntryKind, Glob};
+use crate::rules::{Expression, Invalid, short};
+use crate::storage;
+
+/// Matching that takes longer lets others have their turn.
+const STRETCH: Duration = Duration::from_millis(1);
+
+/// Captures that match; everything else is wanted always.
+pub struct Wanted {
+    state: Arc<State>,
+    /// None: all are.
+    expression: Option<Expression>,
+    rules_within: Option<Glob>,
+}
+
+impl Wanted {
+    /// Reads an expression as a URL has it: JSON, or the short form.
+    ///
+    /// # Errors
+    /// With what is wrong in it.
+    pub fn parse(text: Option<&str>, identity: &Identity, state: Arc<State>) -> Result<Self, Invalid> {
+        let value = text.map(short::parse_text).transpose()?;
+        Self::all(identity, state).changed(value.as_ref())
+    }
+
+    /// The same reader, who wants to see something else from now on.
+    ///
+    /// # Errors
+    /// With what is wrong in the expression.
+    pub fn changed(&self, expression: Option<&Value>) -> Result<Self, Invalid> {
+        let most = self.state.settings.rules.pattern_bytes_max;
+        let expression = expression.map(|value| Expression::parse_inquiry(value, most)).transpose()?;
+        Ok(Self { state: self.state.clone(), expression, rules_within: self.rules_within.clone() })
+    }
+
+    fn all(identity: &Identity, state: Arc<State>) -> Self {
+        Self { state, expression: None, rules_within: identity.pattern.clone() }
+    }
+
+    /// Whether an event is to be sent.
+    ///
+    /// # Errors
+    /// Where a body in parts is to be read, and the database does not answer.
+    pub async fn has(&self, event: &Event) -> Result<bool, DatabaseError> {
+        let (Some(expression), EntryKind::Capture(capture)) = (&self.expression, &event.entry.what) else {
+            return Ok(true);
+        };
+        let began = Instant::now();
+        let most = self.state.settings.rules.body_bytes_max;
+        let (database, within) = (self.state.database.as_ref(), self.rules_within.as_ref());
+        let matches = storage::bodies::matches(database, expression, capture, within, most).await?;
+        if began.elapsed() > STRETCH {
+            tokio::task::yield_now().await;
+        }
+        Ok(matches)
+    }
+}

@@ -1,0 +1,311 @@
+//! One look through the journal.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Inquiries, InquiryError, Turn};
+use crate::database::DatabaseError;
+use crate::model::{BodyContent, Capture, Cursor, Filter, Glob, Since};
+use crate::rules::{Expression, Seen};
+use crate::storage::journal::{self, Order};
+use crate::storage::scans::{self, Window};
+use crate::storage::{self};
+
+/// Captures of one query, and of one that reads bodies.
+const PAGE: u32 = 256;
+const PAGE_WITH_BODIES: u32 = 64;
+
+/// Rows that a query may look at. So many are read in a fraction of the time that a statement has, and windows become
+/// as large as that takes.
+const WINDOW_MIN: i64 = 1_024;
+const WINDOW_MAX: i64 = 65_536;
+const QUICK: Duration = Duration::from_millis(50);
+const SLOW: Duration = Duration::from_millis(250);
+
+/// How long captures are judged before others on this thread have their turn.
+const STRETCH: Duration = Duration::from_millis(5);
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Endpoints, within those that whoever asks may see.
+    pub filter: Filter,
+    pub since: Since,
+    /// Received before, in microseconds.
+    pub until_us: Option<i64>,
+    pub expression: Arc<Expression>,
+    /// The names of rules that whoever asks may know; None means all.
+    pub rules_within: Option<Glob>,
+    pub order: Order,
+    /// Where the answer before this one ended.
+    pub behind: Option<Cursor>,
+}
+
+/// Who is handed what matches.
+pub trait Judge {
+    /// Whether any capture's body may be looked into.
+    fn looks_into_body(&self) -> bool;
+
+    /// Whether this one's body is needed; asked of those in parts, with their beginning.
+    fn needs_body(&self, seen: &Seen<'_>) -> bool;
+
+    /// Takes the next capture; a break ends the look behind it.
+    fn take(&mut self, seq: i64, capture: &Arc<Capture>, seen: &Seen<'_>) -> ControlFlow<()>;
+}
+
+/// How far a look came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Captures that were looked at, whether they matched or not.
+    pub scanned: u64,
+    /// Where to go on; None where everything was looked at.
+    pub next: Option<Cursor>,
+}
+
+/// The stretch of the journal that is still to be looked at: behind one place, up to another.
+#[derive(Debug, Clone, Copy)]
+struct Stretch {
+    behind: i64,
+    upto: i64,
+}
+
+impl Inquiries {
+    /// Looks at all that is asked about and was committed before, in its order, within the limits of an answer.
+    ///
+    /// # Errors
+    /// Where a cursor is not of this journal, or the database does not answer.
+    pub async fn look(
+        &self,
+        _turn: &Turn<'_>,
+        question: &Question,
+        judge: &mut impl Judge,
+    ) -> Result<Found, InquiryError> {
+        let mut look = Look {
+            inquiries: self,
+            question,
+            bodies: question.expression.looks_into_body() || judge.looks_into_body(),
+            began: Instant::now(),
+            rested: Instant::now(),
+            window: WINDOW_MIN,
+            scanned: 0,
+            epoch: 0,
+        };
+        let found = look.run(judge).await;
+        self.metrics.inquiry_captures.inc_by(look.scanned);
+        found
+    }
+}
+
+struct Look<'a> {
+    inquiries: &'a Inquiries,
+    question: &'a Question,
+    bodies: bool,
+    began: Instant,
+    /// When others last had their turn.
+    rested: Instant,
+    /// Rows that the next query may look at.
+    window: i64,
+    scanned: u64,
+    epoch: i64,
+}
+
+impl Look<'_> {
+    async fn run(&mut self, judge: &mut impl Judge) -> Result<Found, InquiryError> {
+        let Self { inquiries, question, .. } = *self;
+        let database = inquiries.database.as_ref();
+        let Some(mut left) = self.whole().await? else { return Ok(self.complete()) };
+        let only = question.filter.narrowed();
+        if let Some(endpoint) = only.endpoint {
+            left.behind = left.behind.max(scans::floor_of(database, endpoint).await?);
+        }
+        while left.behind < left.upto {
+            let now = self.next_window(left, only.endpoint.is_some());
+            let asked = Instant::now();
+            let limit = if self.bodies { PAGE_WITH_BODIES } else { PAGE };
+            let page = Window {
+                endpoint: only.endpoint,
+                patterns: only.patterns,
+                behind: now.behind,
+                upto: now.upto,
+                from_us: self.since_us(),
+                until_us: question.until_us.unwrap_or(i64::MAX),
+                order: question.order,
+                bodies: self.bodies,
+                limit,
+            };
+            let captures = scans::list(database, &page).await?;
+            self.adapt(asked.elapsed());
+            let is_full = captures.len() == limit as usize;
+            let is_empty = captures.is_empty();
+            for (seq, capture) in captures {
+                left = self.without(left, seq);
+                let flow = self.judge(judge, seq, &capture).await?;
+                let is_over = self.scanned >= inquiries.options.scan_max || self.is_out_of_time();
+                // What may follow is not looked for: of entries that they may not see, nobody is told.
+                if flow.is_break() || is_over {
+                    return Ok(self.ended(Cursor::behind(self.epoch, seq, capture.id)));
+                }
+            }
+            if !is_full {
+                left = match question.order {
+                    Order::OldestFirst => Stretch { behind: now.upto, ..left },
+                    Order::NewestFirst => Stretch { upto: now.behind, ..left },
+                };
+            }
+            if is_empty {
+                left = self.over_the_gap(left).await?;
+            }
+            if self.is_out_of_time() && left.behind < left.upto {
+                return Ok(self.ended(self.place_of(left)));
+            }
+        }
+        Ok(self.complete())
+    }
+
+    /// All that is asked about; None where there is nothing.
+    async fn whole(&mut self) -> Result<Option<Stretch>, InquiryError> {
+        let Self { inquiries, question, .. } = *self;
+        let database = inquiries.database.as_ref();
+        let head = journal::head(database).await?;
+        self.epoch = head.epoch;
+        let mut left = Stretch { behind: 0, upto: head.seq };
+        match question.since {
+            Since::Now => left.behind = head.seq,
+            Since::Earliest => {}
+            Since::Time(us) => left.behind = journal::first_place_at(database, us).await? - 1,
+            Since::Cursor(cursor) => left.behind = self.check(cursor).await?,
+        }
+        if let Some(us) = question.until_us {
+            left.upto = left.upto.min(journal::last_place_before(database, us).await?);
+        }
+        if let Some(cursor) = question.behind {
+            let place = self.check(cursor).await?;
+            match question.order {
+                Order::OldestFirst => left.behind = left.behind.max(place),
+                Order::NewestFirst => left.upto = left.upto.min(place - 1),
+            }
+        }
+        if !question.filter.narrowed().is_possible {
+            return Ok(None);
+        }
+        Ok(Some(left))
+    }
+
+    /// A cursor's place, where it is of this journal.
+    async fn check(&self, cursor: Cursor) -> Result<i64, InquiryError> {
+        let id = journal::find_id(self.inquiries.database.as_ref(), cursor.seq).await?;
+        if cursor.epoch != self.epoch || id.is_some_and(|id| !cursor.fits(id)) {
+            return Err(InquiryError::ForeignCursor);
+        }
+        Ok(cursor.seq)
+    }
+
+    fn since_us(&self) -> i64 {
+        match self.question.since {
+            Since::Time(us) => us,
+            _ => i64::MIN,
+        }
+    }
+
+    /// What the next query looks at. An index leads to the captures of one endpoint, so that rows of others are not
+    /// looked at.
+    fn next_window(&self, left: Stretch, is_of_one: bool) -> Stretch {
+        let rows = if is_of_one { i64::MAX } else { self.window };
+        match self.question.order {
+            Order::OldestFirst => Stretch { upto: left.upto.min(left.behind.saturating_add(rows)), ..left },
+            Order::NewestFirst => Stretch { behind: left.behind.max(left.upto.saturating_sub(rows)), ..left },
+        }
+    }
+
+    fn adapt(&mut self, took: Duration) {
+        if took < QUICK {
+            self.window = (self.window * 2).min(WINDOW_MAX);
+        } else if took > SLOW {
+            self.window = (self.window / 2).max(WINDOW_MIN);
+        }
+    }
+
+    /// What is left once a place was looked at.
+    fn without(&self, left: Stretch, seq: i64) -> Stretch {
+        match self.question.order {
+            Order::OldestFirst => Stretch { behind: seq, ..left },
+            Order::NewestFirst => Stretch { upto: seq - 1, ..left },
+        }
+    }
+
+    /// What is left where all up to the next entry is gone: retention leaves wide gaps.
+    async fn over_the_gap(&self, left: Stretch) -> Result<Stretch, DatabaseError> {
+        let database = self.inquiries.database.as_ref();
+        Ok(match self.question.order {
+            Order::OldestFirst => {
+                let next = scans::next_place(database, left.behind).await?.unwrap_or(i64::MAX);
+                Stretch { behind: left.upto.min(next - 1).max(left.behind), ..left }
+            }
+            Order::NewestFirst => {
+                let before = scans::place_before(database, left.upto).await?.unwrap_or_default();
+                Stretch { upto: before.max(left.behind), ..left }
+            }
+        })
+    }
+
+    /// The cursor of a place at which there need be no entry.
+    fn place_of(&self, left: Stretch) -> Cursor {
+        let seq = match self.question.order {
+            Order::OldestFirst => left.behind,
+            Order::NewestFirst => left.upto + 1,
+        };
+        Cursor { epoch: self.epoch, seq, digest: 0 }
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        self.began.elapsed() >= self.inquiries.options.scan_time_max
+    }
+
+    /// Hands a capture over where it matches.
+    async fn judge(
+        &mut self,
+        judge: &mut impl Judge,
+        seq: i64,
+        capture: &Arc<Capture>,
+    ) -> Result<ControlFlow<()>, DatabaseError> {
+        if !self.question.filter.passes_endpoint(capture.endpoint.as_str()) {
+            self.scanned += 1;
+            return Ok(ControlFlow::Continue(()));
+        }
+        if self.rested.elapsed() > STRETCH {
+            tokio::task::yield_now().await;
+            self.rested = Instant::now();
+        }
+        self.scanned += 1;
+        let within = self.question.rules_within.as_ref();
+        let (BodyContent::Inline(start) | BodyContent::Parts { start }) = &capture.body.content;
+        let mut body = start.clone();
+        if matches!(capture.body.content, BodyContent::Parts { .. }) && self.bodies {
+            let is_needed = {
+                let seen = Seen::new(capture, start).within(within);
+                match self.question.expression.decided_without_body(&seen) {
+                    Some(false) => return Ok(ControlFlow::Continue(())),
+                    Some(true) => judge.needs_body(&seen),
+                    None => true,
+                }
+            };
+            if is_needed {
+                let Inquiries { database, options, .. } = self.inquiries;
+                body =
+                    storage::bodies::read_start(database.as_ref(), capture, options.body_bytes_max).await?;
+            }
+        }
+        let seen = Seen::new(capture, &body).within(within);
+        let matches = self.question.expression.matches(&seen) && !seen.gave_up();
+        Ok(if matches { judge.take(seq, capture, &seen) } else { ControlFlow::Continue(()) })
+    }
+
+    fn complete(&self) -> Found {
+        Found { scanned: self.scanned, next: None }
+    }
+
+    fn ended(&self, next: Cursor) -> Found {
+        Found { scanned: self.scanned, next: Some(next) }
+    }
+}

@@ -1,0 +1,262 @@
+//! How much an inquiry looks at, for how long, and how many do so at a time.
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+
+use super::{ask, by_pages, ids, post, send, with};
+use crate::harness::client::Connection;
+use crate::harness::node::{Node, NodeBuilder};
+use crate::harness::servers::{Postgres, shared_postgres};
+use crate::harness::{Needs, TestResult, check_problem, eventually, trials};
+
+pub fn trials() -> Vec<Trial> {
+    trials! {
+        Needs::NOTHING =>
+            more_than_an_answer_looks_at_is_gone_on_from_on_sqlite,
+            few_among_many_are_found_on_sqlite,
+            what_was_removed_is_not_there,
+            large_bodies_are_looked_into,
+            a_look_ends_in_time;
+        Needs::POSTGRES =>
+            more_than_an_answer_looks_at_is_gone_on_from_on_postgres,
+            few_among_many_are_found_on_postgres;
+        Needs::OWN_POSTGRES => inquiries_wait_for_their_turn_and_too_many_are_refused;
+    }
+}
+
+async fn more_than_an_answer_looks_at_is_gone_on_from_on_sqlite() -> TestResult {
+    more_than_an_answer_looks_at_is_gone_on_from(Node::builder()).await
+}
+
+async fn more_than_an_answer_looks_at_is_gone_on_from_on_postgres() -> TestResult {
+    let database = shared_postgres().await?;
+    more_than_an_answer_looks_at_is_gone_on_from(Node::builder().database(database.url())).await
+}
+
+async fn more_than_an_answer_looks_at_is_gone_on_from(builder: NodeBuilder) -> TestResult {
+    let node = builder.setting("inquiry.scan_max", 7).start().await?;
+    let mut odd = Vec::new();
+    for number in 0..30 {
+        let id = node.post(&format!("/r/{}?n={number}", ["a", "b"][number % 2]), "x").await?;
+        if number % 2 == 1 {
+            odd.push(id);
+        }
+    }
+    for (endpoint, scans) in [("b", 3), ("[b]", 0), ("*b", 3), ("*", 5)] {
+        let document = json!({"since": "earliest", "endpoint": endpoint, "match": "query.n~=[13579]$"});
+        let (mut next, mut count, mut answers) = (json!("earliest"), 0, 0);
+        while !next.is_null() {
+            let answer = ask(&node, "count", &with(&document, "since", next)).await?;
+            let scanned = answer["scanned"].as_u64().ok_or("not scanned")?;
+            assert_eq!(answer["complete"], answer["next"].is_null(), "{answer}");
+            assert!(if answer["next"].is_null() { scanned < 7 } else { scanned == 7 }, "{answer}");
+            count += answer["count"].as_u64().ok_or("no count")?;
+            answers += 1;
+            next = answer["next"].clone();
+        }
+        let expected = if scans == 0 { (0, 1) } else { (15, scans) };
+        assert_eq!((count, answers), expected, "{endpoint}");
+        for order in ["oldest", "newest"] {
+            let mut expected = if scans == 0 { Vec::new() } else { odd.clone() };
+            if order == "newest" {
+                expected.reverse();
+            }
+            let document = with(&document, "order", order);
+            assert_eq!(by_pages(&node, &document, 100).await?, expected, "{endpoint} {order}");
+            assert_eq!(by_pages(&node, &document, 4).await?, expected, "{endpoint} {order}");
+        }
+    }
+    Ok(())
+}
+
+async fn few_among_many_are_found_on_sqlite() -> TestResult {
+    few_among_many_are_found(Node::builder()).await
+}
+
+async fn few_among_many_are_found_on_postgres() -> TestResult {
+    let database = shared_postgres().await?;
+    few_among_many_are_found(Node::builder().database(database.url())).await
+}
+
+/// Over several windows of the journal, and over the gap that a removal has left.
+async fn few_among_many_are_found(builder: NodeBuilder) -> TestResult {
+    let node = builder.start().await?;
+    let mut rare = vec![node.post("/r/rare-1", "x").await?];
+    for _ in 0..2 {
+        fill(&node, 1_500).await?;
+        rare.push(node.post("/r/rare-2", "x").await?);
+    }
+    for round in ["among many", "behind a gap"] {
+        for endpoint in [json!("rare-*"), json!("r*-*"), json!(["rare-1", "rare-2"])] {
+            let several = endpoint.is_array();
+            for order in ["oldest", "newest"] {
+                let document = json!({"since": "earliest", "endpoint": endpoint, "order": order});
+                let page = ask(&node, "find", &document).await?;
+                let mut expected = rare.clone();
+                if order == "newest" {
+                    expected.reverse();
+                }
+                assert_eq!((ids(&page), &page["complete"]), (expected, &json!(true)), "{round}: {document}");
+                if !several {
+                    assert_eq!(page["scanned"], 3, "others are not looked at: {round} {document}");
+                }
+            }
+        }
+        assert_eq!(node.request("DELETE", "/api/endpoints/noise/captures", "").await?.status, 204);
+        let target = "/api/captures?endpoint=noise";
+        eventually(Duration::from_secs(10), "they are gone", || async {
+            node.json(target).await.is_ok_and(|page| page["captures"] == json!([]))
+        })
+        .await;
+    }
+    Ok(())
+}
+
+/// Sends so many to an endpoint, over a few connections.
+async fn fill(node: &Node, count: usize) -> TestResult {
+    const SENDERS: usize = 10;
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..SENDERS {
+        let address = node.address();
+        senders.spawn(async move {
+            let mut connection = Connection::open(address).await?;
+            for _ in 0..count / SENDERS {
+                connection.send(b"GET /r/noise HTTP/1.1\r\nHost: a\r\n\r\n").await?;
+                assert_eq!(connection.response().await?.status, 200);
+            }
+            TestResult::Ok(())
+        });
+    }
+    while let Some(sender) = senders.join_next().await {
+        sender??;
+    }
+    Ok(())
+}
+
+async fn what_was_removed_is_not_there() -> TestResult {
+    let node = Node::builder().start().await?;
+    for code in ["gone", "stays"] {
+        for _ in 0..5 {
+            node.post(&format!("/r/{code}"), "x").await?;
+        }
+    }
+    let one = node.post("/r/stays", "y").await?;
+    let last = node.post("/r/stays", "x".repeat(100_000)).await?;
+    assert_eq!(node.request("DELETE", &format!("/api/captures/{one}"), "").await?.status, 204);
+    assert_eq!(node.request("DELETE", "/api/endpoints/gone/captures", "").await?.status, 204);
+    let counted = |endpoint: &'static str| {
+        let node = &node;
+        async move {
+            let answer = ask(node, "count", &json!({"since": "earliest", "endpoint": endpoint})).await?;
+            assert_eq!(answer["scanned"], answer["count"], "{answer}");
+            TestResult::Ok(answer["count"].clone())
+        }
+    };
+    for (endpoint, count) in [("gone", 0), ("stays", 6), ("*", 6), ("g*", 0)] {
+        assert_eq!(counted(endpoint).await?, count, "{endpoint}");
+    }
+    node.post("/r/gone", "new").await?;
+    assert_eq!((counted("gone").await?, counted("g*").await?), (json!(1), json!(1)));
+    assert_eq!(node.request("DELETE", &format!("/api/captures/{last}"), "").await?.status, 204);
+    let claims = json!({"since": "earliest", "endpoint": "stays", "claims": [{"count": {"exactly": 5}}]});
+    assert_eq!(ask(&node, "verify", &claims).await?["outcome"], "satisfied");
+    Ok(())
+}
+
+async fn large_bodies_are_looked_into() -> TestResult {
+    let node = Node::builder().setting("rules.body_bytes_max", 400_000).start().await?;
+    let body =
+        |bytes: usize, end: &str| format!("{{\"filler\":\"{}\",\"end\":\"{end}\"}}", "x".repeat(bytes));
+    let fits = node.post("/r/a", body(300_000, "here")).await?;
+    let too_large = node.post("/r/a", body(500_000, "here")).await?;
+    node.post("/r/a", body(300_000, "there")).await?;
+    let small = node.post("/r/a", body(10, "here")).await?;
+    for (expression, expected) in [
+        ("json.$.end=here", vec![&fits, &small]),
+        ("body^={\"filler\":\"xxx json.$.end=here", vec![&fits, &small]),
+        ("body*='\"here\"'", vec![&fits, &small]),
+        ("body_size>400000", vec![&too_large]),
+        ("method=GET json.$.end=here", vec![]),
+    ] {
+        let document = json!({"since": "earliest", "match": expression});
+        let found = ask(&node, "find", &document).await?;
+        assert_eq!(ids(&found).iter().collect::<Vec<_>>(), expected, "{expression}");
+        let claims = json!([{"count": {"exactly": expected.len()}, "match": expression}]);
+        let verified = ask(&node, "verify", &json!({"since": "earliest", "claims": claims})).await?;
+        assert_eq!(verified["outcome"], "satisfied", "{verified}");
+    }
+    let claims = json!([{"unique_by": {"json": "$.end"}}]);
+    let verified = ask(&node, "verify", &json!({"since": "earliest", "claims": claims})).await?;
+    assert_eq!(
+        (&verified["claims"][0]["found"], &verified["claims"][0]["captures"][0]["id"]),
+        (&json!(3), &json!(small))
+    );
+    Ok(())
+}
+
+/// One that would take long says how far it came, and can be gone on with.
+async fn a_look_ends_in_time() -> TestResult {
+    const CAPTURES: u64 = 60;
+    let node = Node::builder().setting("inquiry.scan_time_max_s", 1).start().await?;
+    let body = "ab ".repeat(20_000);
+    for _ in 0..CAPTURES {
+        node.post("/r/a", &body).await?;
+    }
+    let slow: Vec<Value> = (0..60)
+        .map(|n| json!({"at": "body_text", "matches": format!("[ab].{{14}}[d-y]{{{}}}", n + 1)}))
+        .collect();
+    let document = json!({"since": "earliest", "match": {"not": {"any": slow}}});
+    let (mut next, mut scanned, mut answers) = (json!("earliest"), 0, 0);
+    while !next.is_null() {
+        let began = std::time::Instant::now();
+        let answer = ask(&node, "count", &with(&document, "since", next)).await?;
+        assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+        scanned +=
+            answer["scanned"].as_u64().filter(|scanned| *scanned > 0).ok_or("nothing was looked at")?;
+        answers += 1;
+        next = answer["next"].clone();
+    }
+    assert!(answers > 1, "it took no second, and tells nothing");
+    assert_eq!(scanned, CAPTURES);
+    Ok(())
+}
+
+async fn inquiries_wait_for_their_turn_and_too_many_are_refused() -> TestResult {
+    let database = Postgres::start().await?;
+    let node = Node::builder()
+        .database(database.url())
+        .setting("inquiry.scans_max", 1)
+        .setting("inquiry.scans_waiting_max", 1)
+        .setting("database.statement_timeout_ms", 30_000)
+        .start()
+        .await?;
+    let id = send(&node, "POST /r/a", "", b"x").await?;
+    let document = json!({"since": "earliest"});
+    database.freeze();
+    let (first, second) = (post(&node, "find", &document), post(&node, "find", &document));
+    let refused = async {
+        eventually(Duration::from_secs(10), "the next is refused", || async {
+            let answer =
+                tokio::time::timeout(Duration::from_millis(300), post(&node, "count", &document)).await;
+            matches!(answer, Ok(Ok(answer)) if check_problem(&answer, 503, "overloaded").is_ok())
+        })
+        .await;
+        assert!(node.metric("creel_inquiries_refused_total").await? >= 1.0);
+        assert!(node.metric("creel_inquiries").await? >= 1.0);
+        database.thaw();
+        TestResult::Ok(())
+    };
+    let (first, second, refused) = tokio::join!(first, second, refused);
+    refused?;
+    for answer in [first?, second?] {
+        assert_eq!(ids(&answer.json()?), [id.clone()], "{}", answer.text());
+    }
+    eventually(Duration::from_secs(5), "nobody looks", || async {
+        node.metric("creel_inquiries").await.is_ok_and(|now| now == 0.0)
+    })
+    .await;
+    assert_eq!(ask(&node, "count", &document).await?["count"], 1);
+    Ok(())
+}
