@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         Needs::NOTHING =>
             captures_are_listed_as_they_come_and_counted_at_the_end,
             in_json_ready_is_the_first_line_and_each_capture_one,
+            only_what_matches_is_shown,
             the_ready_file_says_that_the_stream_is_open,
             raw_output_is_the_request_as_http_text,
             what_is_sent_on_is_what_came_to_the_octet,
@@ -92,6 +93,22 @@ async fn in_json_ready_is_the_first_line_and_each_capture_one() -> TestResult {
     let again = ask(&node, &arguments).await?.expect(0)?;
     assert_eq!(again.values()?[1]["capture"]["id"], *first);
     assert_eq!(again.values()?[1]["capture"]["body"]["content"], Value::Null);
+    Ok(())
+}
+
+async fn only_what_matches_is_shown() -> TestResult {
+    let node = Node::builder().start().await?;
+    node.post("/r/a", r#"{"action":"closed"}"#).await?;
+    node.get("/r/a").await?;
+    let wanted = node.post("/r/a", r#"{"action":"opened"}"#).await?;
+    let arguments = ["listen", "--since", "earliest", "--output", "json", "--limit", "1", "--filter"];
+    for filter in ["method=POST json.$.action=opened", r#"{"at":"json","path":"$.action","equals":"opened"}"#]
+    {
+        let done = ask(&node, &[&arguments[..], &[filter]].concat()).await?.expect(0)?;
+        assert_eq!(done.values()?[1]["capture"]["id"], *wanted, "{filter}");
+    }
+    let done = ask(&node, &[&arguments[..], &["colour=red"]].concat()).await?.expect(2)?;
+    assert!(done.stderr.contains("colour=red"), "{}", done.stderr);
     Ok(())
 }
 

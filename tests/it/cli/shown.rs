@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
             help_is_as_it_was,
             output_is_as_it_was,
             colour_is_for_terminals_that_want_it,
+            progress_is_shown_on_a_terminal,
             nothing_that_was_caught_acts_on_the_terminal;
     }
 }
@@ -61,6 +62,7 @@ fn steady(text: &str) -> TestResult<String> {
         (r"\b\d+ ms", "<n> ms"),
         (r"\d+ s;", "<n> s;"),
         (r"(?m)200 +\d+ +0$", "200  <n>  0"),
+        (r"MS +ANSWER", "MS  ANSWER"),
         (r"request <id>", "request <request>"),
     ] {
         text = Regex::new(pattern)?.replace_all(&text, name).into_owned();
@@ -136,6 +138,16 @@ async fn colour_is_for_terminals_that_want_it() -> TestResult {
     }
     let failed = on_a_terminal(&node, "captures show nothing", "TERM=xterm").await?;
     assert!(failed.contains("\u{1b}[31mcreel:\u{1b}[0m"), "{failed:?}");
+    Ok(())
+}
+
+async fn progress_is_shown_on_a_terminal() -> TestResult {
+    let node = Node::builder().start().await?;
+    let target = Target::start(OK).await?;
+    let id = node.post("/r/a", "hello").await?;
+    let arguments = format!("replay {id} {id} {id} --pace 200ms --to {}", target.url("/"));
+    let printed = on_a_terminal(&node, &arguments, "TERM=xterm").await?;
+    assert!(printed.contains("2/3") && printed.contains("3 answered 200"), "{printed:?}");
     Ok(())
 }
 
