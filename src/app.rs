@@ -16,7 +16,7 @@ use crate::config::{self, AuthMode, Settings};
 use crate::database::postgres::{PostgresDatabase, PostgresOptions};
 use crate::database::sqlite::{SqliteDatabase, SqliteOptions};
 use crate::database::{Database, DatabaseError, Migrate};
-use crate::feed::{Hub, Publisher};
+use crate::feed::{self, Hub, Publisher};
 use crate::http::{self, Listening, State};
 use crate::inquiry::Inquiries;
 use crate::intake::{AnswerLog, Budget, Configuration, Intake, Journal, OnCommit};
@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::model::{Entry, NodeState};
 use crate::presence::Presence;
 use crate::shutdown::Shutdown;
+use crate::tally::Tallies;
 use crate::upkeep::Upkeep;
 
 /// What is written at the end has so long at least, whatever the listeners took.
@@ -126,8 +127,11 @@ impl Node {
             shutdown.clone(),
         ));
         look_at_ceilings(intake.clone(), settings.capture.kept_bytes_max, &shutdown);
+        let tallies = Arc::new(Tallies::default());
+        shutdown.spawn(feed::count(hub.clone(), tallies.clone(), shutdown.clone()));
         let upkeep = Upkeep {
             database: database.clone(),
+            tallies,
             options: options::upkeep(&settings),
             clock: clock.clone(),
             metrics: metrics.clone(),

@@ -10,7 +10,7 @@
 //! | 5 | `http` |
 //! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence`, `inquiry` |
 //! | 3 | `storage` |
-//! | 2 | `database`, `broker`, `config`, `metrics`, `client` |
+//! | 2 | `database`, `broker`, `config`, `metrics`, `client`, `tally` |
 //! | 1 | `rules`, `claims`, `export` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
@@ -34,4 +34,5 @@ pub mod presence;
 pub mod rules;
 pub mod shutdown;
 pub mod storage;
+pub mod tally;
 pub mod upkeep;

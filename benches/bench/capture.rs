@@ -26,13 +26,16 @@ pub async fn measure(report: &mut Report, time: Duration) -> TestResult {
     run(postgres.url(), AGE).await?;
     run(postgres.url(), one_insert::TABLE).await?;
     for connections in CONNECTIONS {
-        report.capture(bare(connections, time).await?);
+        report.capture(server("bare actix", &["bare"], connections, time).await?);
+        let folder = tempfile::tempdir()?;
+        let url = format!("sqlite://{}", folder.path().join("sketch.db").display());
+        report.capture(server("sqlite sketch", &["sketch", &url], connections, time).await?);
+        let url = database(&postgres, &format!("sketch_{connections}")).await?;
+        report.capture(server("postgres sketch", &["sketch", &url], connections, time).await?);
         for (kind, endpoints) in [("", 1), (", 16 endpoints", ENDPOINTS)] {
             let name = format!("sqlite{kind}");
             report.capture(node(name, &Node::builder(), connections, endpoints, time).await?);
-            let database = format!("bench_{connections}_{endpoints}");
-            run(postgres.url(), &format!("CREATE DATABASE {database}; CHECKPOINT")).await?;
-            let url = postgres.url().replace("/postgres", &format!("/{database}"));
+            let url = database(&postgres, &format!("bench_{connections}_{endpoints}")).await?;
             let name = format!("postgres{kind}");
             report.capture(node(name, &Node::builder().database(&url), connections, endpoints, time).await?);
         }
@@ -42,17 +45,25 @@ pub async fn measure(report: &mut Report, time: Duration) -> TestResult {
     Ok(())
 }
 
-async fn bare(connections: usize, time: Duration) -> TestResult<CaptureRow> {
+/// A new database, by its URL.
+async fn database(postgres: &Postgres, name: &str) -> TestResult<String> {
+    run(postgres.url(), &format!("CREATE DATABASE {name}; CHECKPOINT")).await?;
+    Ok(postgres.url().replace("/postgres", &format!("/{name}")))
+}
+
+/// A server that is a role of this program: `ROLE PORT ...`.
+async fn server(name: &str, role: &[&str], connections: usize, time: Duration) -> TestResult<CaptureRow> {
     let port = ports::free_port();
-    let server = role::start(&["bare", &port.to_string()])?;
+    let [role, rest @ ..] = role else { return Err("which role?".into()) };
+    let server = role::start(&[&[*role, &port.to_string()], rest].concat())?;
     let address = format!("127.0.0.1:{port}");
-    eventually(Duration::from_secs(10), "the bare server listens", || async {
+    eventually(Duration::from_secs(10), "the server listens", || async {
         tokio::net::TcpStream::connect(&address).await.is_ok()
     })
     .await;
     let result = send(&address, connections, 1, time).await?;
     let rss_kib = role::rss_kib(server.id().unwrap_or_default());
-    Ok(CaptureRow::of("bare actix", connections, &result, rss_kib))
+    Ok(CaptureRow::of(name, connections, &result, rss_kib))
 }
 
 async fn node(

@@ -21,8 +21,13 @@ mod one_insert;
 mod report;
 mod role;
 mod rules;
+mod sketch;
 mod waits;
 mod watch;
+
+/// As the node's own, so that what is held against it has the same.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 use harness::TestResult;
 use report::Report;
@@ -33,6 +38,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let result = match words.as_slice() {
         ["bare", port] => bare::serve(port.parse().unwrap()),
+        ["sketch", port, url] => sketch::serve(port.parse().unwrap(), url),
         ["load", rest @ ..] => runtime.block_on(load::run(rest)),
         ["waits", rest @ ..] => runtime.block_on(waits::run(rest)),
         ["watch", rest @ ..] => runtime.block_on(watch::run(rest)),

@@ -80,7 +80,6 @@ impl<'a> CaptureColumns<'a> {
             BodyContent::Inline(bytes) => (bytes.as_ref(), false),
             BodyContent::Parts { start } => (start.as_ref(), true),
         };
-        let head_bytes = (capture.target.len() + capture.headers.as_bytes().len()) as u64;
         Self {
             kind: match capture.kind {
                 CaptureKind::Http => 1,
@@ -90,7 +89,7 @@ impl<'a> CaptureColumns<'a> {
                 CaptureKind::WebSocketClose => 5,
             },
             body,
-            kept_bytes: i64::try_from(head_bytes + capture.body.bytes).unwrap_or(i64::MAX),
+            kept_bytes: capture.kept_bytes(),
             detail: detail_text(&CaptureDetail {
                 version: capture.version.as_ref().into(),
                 scheme: capture.scheme.as_ref().into(),

@@ -1,6 +1,7 @@
 //! The live side of the journal: from this node's commits and the broker, through the hub, to the
 //! subscribers; every entry once, in order, with nothing missing.
 
+mod counting;
 mod event;
 mod hub;
 mod large;
@@ -11,6 +12,7 @@ mod sequencer;
 mod subscriber;
 mod waiter;
 
+pub use counting::count;
 pub use event::{Encoded, Event};
 pub use hub::{Hub, HubOptions};
 pub use large::LargeEvent;

@@ -179,6 +179,12 @@ impl ReplySource {
 }
 
 impl Capture {
+    /// What the capture counts for where what is kept is counted, in bytes: target, headers and body.
+    pub fn kept_bytes(&self) -> i64 {
+        let head_bytes = (self.target.len() + self.headers.as_bytes().len()) as u64;
+        i64::try_from(head_bytes + self.body.bytes).unwrap_or(i64::MAX)
+    }
+
     /// What the capture takes in queues, batches and rings, in bytes: its content and a flat sum for
     /// the rest.
     pub fn weight(&self) -> usize {

@@ -6,9 +6,10 @@
 
 use serde::Serialize;
 
-use super::totals::{self, LOCK_FOLDED};
+use super::totals::{self, LOCK_FOLDED, folded_to_2, json_text, untouched_behind_2};
 use crate::database::{Database, DatabaseError, Row, Sql, Value};
 use crate::model::report::Span;
+use crate::tally::{Tallied, Tally};
 
 /// What `incoming` selects, as rows of the span $3: each has its endpoint where there is a row for it already, or room
 /// for one under $2, the largest first; else the endpoint ''.
@@ -66,6 +67,20 @@ const SUMS: Sql = Sql {
     ),
 };
 
+/// What a tally comes to, from its kinds as JSON.
+const SUMS_OF_TALLY: Sql = Sql {
+    postgres: placed!(
+        "SELECT i.at_us, i.endpoint, i.method, i.status, i.rule, i.captures, i.bytes \
+         FROM json_to_recordset(CAST(CAST($1 AS TEXT) AS JSON)) AS i(at_us BIGINT, endpoint TEXT, method TEXT, \
+           status BIGINT, rule TEXT, captures BIGINT, bytes BIGINT)"
+    ),
+    sqlite: placed!(
+        "SELECT value ->> 'at_us' AS at_us, value ->> 'endpoint' AS endpoint, value ->> 'method' AS method, \
+           value ->> 'status' AS status, value ->> 'rule' AS rule, value ->> 'captures' AS captures, \
+           value ->> 'bytes' AS bytes FROM json_each($1)"
+    ),
+};
+
 /// Adds rows to those that are there.
 macro_rules! add {
     ($rows:expr) => {
@@ -75,6 +90,26 @@ macro_rules! add {
             " ON CONFLICT (span_us, at_us, endpoint, method, status, rule) DO UPDATE SET \
               captures = rollups.captures + excluded.captures, bytes = rollups.bytes + excluded.bytes"
         )
+    };
+}
+
+/// Adds sums, written as JSON, where `when` holds.
+macro_rules! add_sums {
+    ($when:expr) => {
+        Sql {
+            postgres: add!(concat!(
+                "SELECT i.span, i.at, i.endpoint, i.method, i.status, i.rule, i.captures, i.bytes \
+                 FROM json_to_recordset(CAST(CAST($1 AS TEXT) AS JSON)) AS i(span BIGINT, at BIGINT, endpoint TEXT, \
+                   method TEXT, status BIGINT, rule TEXT, captures BIGINT, bytes BIGINT) WHERE ",
+                $when
+            )),
+            sqlite: add!(concat!(
+                "SELECT value ->> 'span', value ->> 'at', value ->> 'endpoint', value ->> 'method', \
+                   value ->> 'status', value ->> 'rule', value ->> 'captures', value ->> 'bytes' \
+                 FROM json_each($1) WHERE ",
+                $when
+            )),
+        }
     };
 }
 
@@ -91,38 +126,84 @@ struct Sum<'a> {
     bytes: i64,
 }
 
+/// One kind of a [`Tally`], as [`SUMS_OF_TALLY`] reads it.
+#[derive(Serialize)]
+struct TalliedKind<'a> {
+    at_us: i64,
+    endpoint: &'a str,
+    method: &'a str,
+    status: u16,
+    rule: &'a str,
+    captures: i64,
+    bytes: i64,
+}
+
 /// Folds the entries up to `upto` into totals and rollups. What the rows come to is read before, so that whoever
 /// writes is held up by the sums alone; where another node has folded meanwhile, nothing is written.
 pub async fn fold(database: &dyn Database, upto: i64, rows_max: u32) -> Result<(), DatabaseError> {
-    const ADD: Sql = Sql {
-        postgres: add!(
-            "SELECT i.span, i.at, i.endpoint, i.method, i.status, i.rule, i.captures, i.bytes \
-             FROM json_to_recordset(CAST(CAST($1 AS TEXT) AS JSON)) AS i(span BIGINT, at BIGINT, endpoint TEXT, \
-               method TEXT, status BIGINT, rule TEXT, captures BIGINT, bytes BIGINT) \
-             WHERE (SELECT seq FROM marks WHERE name = 'folded') = $2"
-        ),
-        sqlite: add!(
-            "SELECT value ->> 'span', value ->> 'at', value ->> 'endpoint', value ->> 'method', value ->> 'status', \
-               value ->> 'rule', value ->> 'captures', value ->> 'bytes' FROM json_each($1) \
-             WHERE (SELECT seq FROM marks WHERE name = 'folded') = $2"
-        ),
-    };
+    const ADD: Sql = add_sums!(folded_to_2!());
     let from = totals::folded(database).await?;
     if from >= upto {
         return Ok(());
     }
     let values = [from, rows_max.into(), Span::Minute.us(), upto].map(Value::Int);
-    let rows = database.query(&SUMS, &values).await?;
-    let sums: Vec<Sum<'_>> = rows.iter().map(sum).collect::<Result<_, _>>()?;
-    let text = serde_json::to_string(&sums).expect("plain texts and numbers are JSON");
+    let sums = sums_text(&database.query(&SUMS, &values).await?)?;
     let range = || vec![Value::Int(upto), Value::Int(from)];
     let statements = [
         (&LOCK_FOLDED, vec![]),
-        (&ADD, vec![Value::Text(text), Value::Int(from)]),
+        (&ADD, vec![Value::Text(sums), Value::Int(from)]),
         (&totals::FOLD, range()),
         (&totals::MARK, range()),
     ];
     database.batch(&statements).await.map(drop)
+}
+
+/// Folds what was counted behind `from` into totals and, with room for so many rows a minute, into rollups. Whether
+/// it was done: where another node has folded meanwhile, or a removal came behind `from`, which takes captures away
+/// that were counted, nothing is written, and the journal itself has to be read.
+pub async fn fold_tally(
+    database: &dyn Database,
+    from: i64,
+    tallied: &Tallied,
+    rows_max: Option<u32>,
+) -> Result<bool, DatabaseError> {
+    const ADD: Sql = add_sums!(untouched_behind_2!());
+    let sums = match rows_max {
+        Some(rows_max) => {
+            let kinds = Value::Text(kinds_text(&tallied.tally));
+            let values = [kinds, Value::Int(rows_max.into()), Value::Int(Span::Minute.us())];
+            sums_text(&database.query(&SUMS_OF_TALLY, &values).await?)?
+        }
+        None => "[]".to_owned(),
+    };
+    let statements = [
+        (&LOCK_FOLDED, vec![]),
+        (&ADD, vec![Value::Text(sums), Value::Int(from)]),
+        (&totals::ADD_TALLY, vec![Value::Text(totals::tally_text(&tallied.tally)), Value::Int(from)]),
+        (&totals::MARK_TALLY, vec![Value::Int(tallied.upto), Value::Int(from)]),
+    ];
+    let results = database.batch(&statements).await?;
+    Ok(results.last().is_some_and(|marked| !marked.is_empty()))
+}
+
+fn sums_text(rows: &[Row]) -> Result<String, DatabaseError> {
+    let sums: Vec<Sum<'_>> = rows.iter().map(sum).collect::<Result<_, _>>()?;
+    Ok(json_text(&sums))
+}
+
+fn kinds_text(tally: &Tally) -> String {
+    let kinds = tally.endpoints.iter().flat_map(|(endpoint, of_endpoint)| {
+        of_endpoint.kinds.iter().map(move |(kind, sum)| TalliedKind {
+            at_us: kind.minute_us,
+            endpoint,
+            method: kind.method,
+            status: kind.status,
+            rule: kind.rule.as_deref().unwrap_or_default(),
+            captures: sum.captures,
+            bytes: sum.bytes,
+        })
+    });
+    json_text(&kinds.collect::<Vec<_>>())
 }
 
 /// Merges the oldest minute (or hour) that ends before a time into its hour (or day); whether there was one.

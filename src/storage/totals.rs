@@ -1,9 +1,12 @@
 //! Totals of each endpoint, folded from the journal by range of `seq`, so that no listing scans captures.
 
+use serde::Serialize;
+
 use super::journal::pattern_value;
 use crate::database::columns;
 use crate::database::{Database, DatabaseError, Sql, Value};
 use crate::model::{EndpointCode, Glob};
+use crate::tally::Tally;
 
 /// An endpoint as the listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,21 +31,90 @@ pub async fn folded(database: &dyn Database) -> Result<i64, DatabaseError> {
     rows.first().map_or(Ok(0), |row| row.int(0))
 }
 
+/// The journal is folded to $2 still.
+macro_rules! folded_to_2 {
+    () => {
+        "(SELECT seq FROM marks WHERE name = 'folded') = $2"
+    };
+}
+/// It is, and nothing was removed behind that.
+macro_rules! untouched_behind_2 {
+    () => {
+        "(SELECT seq FROM marks WHERE name = 'folded') = $2 \
+         AND NOT EXISTS (SELECT 1 FROM journal WHERE kind >= 20 AND kind = 20 AND seq > $2)"
+    };
+}
+pub(super) use {folded_to_2, untouched_behind_2};
+
+/// Adds rows of `(endpoint, captures, bytes, last_us)`.
+macro_rules! add {
+    ($rows:expr) => {
+        concat!(
+            "INSERT INTO endpoint_totals (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) ",
+            $rows,
+            " ON CONFLICT (endpoint) DO UPDATE SET captures = endpoint_totals.captures + excluded.captures, \
+               bytes = endpoint_totals.bytes + excluded.bytes, \
+               last_us = CASE WHEN endpoint_totals.last_us > excluded.last_us THEN endpoint_totals.last_us \
+                              ELSE excluded.last_us END"
+        )
+    };
+}
+
 /// Adds the entries behind $2 and up to $1, where the mark stands at $2 still. Captures that were removed before are
 /// not counted.
-pub(super) const FOLD: Sql = Sql::same(
-    "INSERT INTO endpoint_totals (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
-     SELECT j.endpoint, count(*), CAST(sum(j.kept_bytes) AS BIGINT), max(j.received_us), 0, 0, 0 \
+pub(super) const FOLD: Sql = Sql::same(add!(concat!(
+    "SELECT j.endpoint, count(*), CAST(sum(j.kept_bytes) AS BIGINT), max(j.received_us), 0, 0, 0 \
      FROM journal j LEFT JOIN endpoint_totals t USING (endpoint) \
-     WHERE j.seq > $2 AND j.seq <= $1 AND j.kind < 20 AND j.seq > COALESCE(t.floor_seq, 0) \
-       AND (SELECT seq FROM marks WHERE name = 'folded') = $2 \
-     GROUP BY j.endpoint ORDER BY j.endpoint \
-     ON CONFLICT (endpoint) DO UPDATE SET captures = endpoint_totals.captures + excluded.captures, \
-       bytes = endpoint_totals.bytes + excluded.bytes, \
-       last_us = CASE WHEN endpoint_totals.last_us > excluded.last_us THEN endpoint_totals.last_us \
-                      ELSE excluded.last_us END",
-);
+     WHERE j.seq > $2 AND j.seq <= $1 AND j.kind < 20 AND j.seq > COALESCE(t.floor_seq, 0) AND ",
+    folded_to_2!(),
+    " GROUP BY j.endpoint ORDER BY j.endpoint"
+)));
 pub(super) const MARK: Sql = Sql::same("UPDATE marks SET seq = $1 WHERE name = 'folded' AND seq = $2");
+
+/// Adds what a tally comes to, written as JSON, where it is good still.
+pub(super) const ADD_TALLY: Sql = Sql {
+    postgres: add!(concat!(
+        "SELECT i.endpoint, i.captures, i.bytes, i.last_us, 0, 0, 0 \
+         FROM json_to_recordset(CAST(CAST($1 AS TEXT) AS JSON)) AS i(endpoint TEXT, captures BIGINT, bytes BIGINT, \
+           last_us BIGINT) WHERE ",
+        untouched_behind_2!(),
+        " ORDER BY i.endpoint"
+    )),
+    sqlite: add!(concat!(
+        "SELECT value ->> 'endpoint', value ->> 'captures', value ->> 'bytes', value ->> 'last_us', 0, 0, 0 \
+         FROM json_each($1) WHERE ",
+        untouched_behind_2!(),
+        " ORDER BY 1"
+    )),
+};
+/// The same for the mark; a row, where it was so.
+pub(super) const MARK_TALLY: Sql = Sql::same(concat!(
+    "UPDATE marks SET seq = $1 WHERE name = 'folded' AND ",
+    untouched_behind_2!(),
+    " RETURNING seq"
+));
+
+/// What [`ADD_TALLY`] reads.
+pub(super) fn tally_text(tally: &Tally) -> String {
+    #[derive(Serialize)]
+    struct Total<'a> {
+        endpoint: &'a str,
+        captures: i64,
+        bytes: i64,
+        last_us: i64,
+    }
+    let totals = tally.endpoints.iter().map(|(endpoint, of_endpoint)| Total {
+        endpoint,
+        captures: of_endpoint.all.captures,
+        bytes: of_endpoint.all.bytes,
+        last_us: of_endpoint.last_us,
+    });
+    json_text(&totals.collect::<Vec<_>>())
+}
+
+pub(super) fn json_text(plain: &impl Serialize) -> String {
+    serde_json::to_string(plain).expect("plain texts and numbers are JSON")
+}
 
 /// Folds the entries up to `upto` into the totals alone; [`fold`](super::rollups::fold) does what reports need, too.
 /// Safe to run on two nodes at once: nothing is done where another node has moved the mark meanwhile.

@@ -14,6 +14,7 @@ use crate::model::report::Span;
 use crate::shutdown::Shutdown;
 use crate::storage;
 use crate::storage::retention::Floor;
+use crate::tally::Tallies;
 
 /// How often totals are folded.
 const FOLD_PAUSE: Duration = Duration::from_millis(500);
@@ -55,6 +56,8 @@ pub struct RollupOptions {
 
 pub struct Upkeep {
     pub database: Arc<dyn Database>,
+    /// What the feed has counted since the journal was folded last.
+    pub tallies: Arc<Tallies>,
     pub options: UpkeepOptions,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
@@ -67,12 +70,13 @@ impl Upkeep {
     /// Works until the node stops.
     pub async fn run(self) {
         let mut since_retention = self.options.interval;
+        let mut head_seen = 0;
         loop {
             let due = since_retention >= self.options.interval;
             if due {
                 since_retention = Duration::ZERO;
             }
-            let more = self.step(due).await.unwrap_or_else(|error| {
+            let more = self.step(due, &mut head_seen).await.unwrap_or_else(|error| {
                 tracing::debug!(error = &error as &dyn std::error::Error, "upkeep failed; it is tried again");
                 false
             });
@@ -86,15 +90,15 @@ impl Upkeep {
         }
     }
 
-    /// One step; whether retention has more to do at once.
-    async fn step(&self, retention_is_due: bool) -> Result<bool, DatabaseError> {
+    /// One step; whether retention has more to do at once. `head_seen` is where the head was at the step before.
+    async fn step(&self, retention_is_due: bool, head_seen: &mut i64) -> Result<bool, DatabaseError> {
         let now_us = self.clock.now_us();
         let until_us = now_us + i64::try_from(LEASE.as_micros()).unwrap_or(i64::MAX);
         let holder = self.node.to_string();
         if !storage::leases::claim(self.database.as_ref(), "upkeep", &holder, now_us, until_us).await? {
             return Ok(false);
         }
-        self.fold().await?;
+        self.fold(head_seen).await?;
         if !retention_is_due {
             return Ok(false);
         }
@@ -111,9 +115,42 @@ impl Upkeep {
         Ok(more)
     }
 
-    async fn fold(&self) -> Result<(), DatabaseError> {
+    async fn fold(&self, head_seen: &mut i64) -> Result<(), DatabaseError> {
         let head = storage::journal::head(self.database.as_ref()).await?.seq;
-        let mut folded = storage::totals::folded(self.database.as_ref()).await?;
+        let folded = storage::totals::folded(self.database.as_ref()).await?;
+        let due = std::mem::replace(head_seen, head);
+        if !self.fold_tally(folded, due).await? {
+            self.fold_journal(folded, head).await?;
+            self.tallies.begin(head);
+        }
+        Ok(())
+    }
+
+    /// Folds what the feed has counted; whether it has, as far as is due.
+    async fn fold_tally(&self, folded: i64, due: i64) -> Result<bool, DatabaseError> {
+        let Some(tallied) = self.tallies.take(folded).filter(|tallied| tallied.upto >= due) else {
+            return Ok(false);
+        };
+        if tallied.upto == folded {
+            return Ok(true);
+        }
+        let rows_max = self.options.rollups.as_ref().map(|rollups| rollups.rows_per_minute_max);
+        let span = tracing::debug_span!("fold", entries = tallied.upto - folded, counted = true);
+        let fold = storage::rollups::fold_tally(self.database.as_ref(), folded, &tallied, rows_max);
+        match fold.instrument(span).await {
+            Err(error @ DatabaseError::Unavailable(_)) => Err(error),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "failed to fold what was counted; the journal is read instead"
+                );
+                Ok(false)
+            }
+            done => done,
+        }
+    }
+
+    async fn fold_journal(&self, mut folded: i64, head: i64) -> Result<(), DatabaseError> {
         while folded < head && !self.shutdown.is_stopped() {
             let upto = (folded + FOLD_STEP).min(head);
             let span = tracing::debug_span!("fold", entries = upto - folded);

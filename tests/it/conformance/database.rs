@@ -24,6 +24,7 @@ mod outages;
 mod reports;
 mod retention;
 mod statements;
+mod tallies;
 mod tokens;
 mod totals;
 
@@ -92,6 +93,11 @@ macro_rules! conformance {
             what_came_after_a_clearing_stays,
             totals_are_exact_whatever_runs_at_once,
             endpoints_are_listed_by_page,
+        })
+        .chain(conformance! { $site, $needs, tallies =>
+            what_was_counted_is_folded_as_if_it_had_been_read,
+            what_was_counted_is_dropped_where_some_of_it_was_removed,
+            what_was_counted_is_dropped_where_somebody_else_has_folded,
         })
         .chain(conformance! { $site, $needs, retention =>
             old_captures_go_by_age,

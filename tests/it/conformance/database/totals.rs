@@ -28,7 +28,7 @@ async fn totals(database: &dyn Database) -> TestResult<BTreeMap<String, (i64, i6
 }
 
 /// Totals hold what the rows say; an endpoint without any may be listed with zeros.
-async fn check_totals(database: &dyn Database, when: &str) -> TestResult {
+pub async fn check_totals(database: &dyn Database, when: &str) -> TestResult {
     let mut listed = totals(database).await?;
     let counted = counted(database).await?;
     for endpoint in counted.keys() {
@@ -278,12 +278,22 @@ pub async fn totals_are_exact_whatever_runs_at_once(site: &Site) -> TestResult {
         })
         .await
     };
-    let (written, removed, cleared, folded, kept) = tokio::join!(writing, removers, clearer, folders, keeper);
+    let counter = async {
+        let database = site.open();
+        until_done(&|| {
+            let database = database.clone();
+            Box::pin(async move { super::tallies::fold_counted(&*database).await.map(drop) })
+        })
+        .await
+    };
+    let (written, removed, cleared, folded, kept, counted) =
+        tokio::join!(writing, removers, clearer, folders, keeper, counter);
     written?;
     removed?;
     cleared?;
     folded?;
     kept?;
+    counted?;
 
     let database = site.open();
     fold(&*database).await?;
