@@ -144,8 +144,12 @@ impl Node {
         let access = Arc::new(access);
         shutdown.spawn(access.clone().keep(shutdown.clone()));
 
-        let inquiries =
-            Arc::new(Inquiries::new(database.clone(), options::inquiry(&settings), metrics.clone()));
+        let inquiries = Arc::new(Inquiries::new(
+            database.clone(),
+            options::inquiry(&settings),
+            metrics.clone(),
+            shutdown.clone(),
+        ));
         let options = options::server(&settings);
         let state = Arc::new(State::new(
             settings,

@@ -38,6 +38,10 @@ impl Shutdown {
         self.announced.is_cancelled()
     }
 
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
     pub fn is_stopped(&self) -> bool {
         self.stopping.is_cancelled()
     }

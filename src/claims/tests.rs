@@ -200,7 +200,7 @@ fn an_expression_with_a_name_is_meant_wherever_it_stands() {
 
 #[test]
 fn a_mistake_is_told_with_its_place() {
-    let long = "x".repeat(201);
+    let long = "x".repeat(256);
     let many: Vec<Value> = vec![json!({"count": 1}); 51];
     for (document, why) in [
         (json!({}), "/claims: this says what is verified"),
@@ -217,7 +217,7 @@ fn a_mistake_is_told_with_its_place() {
         (json!({"claims": [{"count": 1, "others": true}]}), "/claims/0/others: this is not known here"),
         (
             json!({"claims": [{"count": 1, "name": long}]}),
-            "/claims/0/name: a text of 1 to 200 bytes is expected",
+            "/claims/0/name: a text of 1 to 255 bytes is expected",
         ),
         (
             json!({"claims": [{"count": {"at_least": 0}}]}),

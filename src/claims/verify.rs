@@ -21,7 +21,7 @@ const STEPS_MAX: usize = 50;
 const GAPS_MAX: usize = 100;
 /// Expressions in all, named or not.
 const EXPRESSIONS_MAX: usize = 200;
-const NAME_BYTES_MAX: usize = 200;
+const NAME_BYTES_MAX: usize = 255;
 /// The longest time that a gap may be claimed to be, in milliseconds: a year.
 const GAP_MS_MAX: u64 = 366 * 86_400_000;
 /// Values that all claims of a document together remember.

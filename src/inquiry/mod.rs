@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::database::{Database, DatabaseError};
 use crate::metrics::Metrics;
+use crate::shutdown::Shutdown;
 
 /// What inquiries may take.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +39,7 @@ pub struct Inquiries {
     looking: Semaphore,
     admitted: Semaphore,
     metrics: Arc<Metrics>,
+    shutdown: Shutdown,
 }
 
 /// Why an inquiry is not answered.
@@ -52,7 +54,12 @@ pub enum InquiryError {
 }
 
 impl Inquiries {
-    pub fn new(database: Arc<dyn Database>, options: InquiryOptions, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        database: Arc<dyn Database>,
+        options: InquiryOptions,
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+    ) -> Self {
         let all = options.scans_max.saturating_add(options.scans_waiting_max).min(Semaphore::MAX_PERMITS);
         Self {
             database,
@@ -60,6 +67,7 @@ impl Inquiries {
             admitted: Semaphore::new(all),
             options,
             metrics,
+            shutdown,
         }
     }
 }

@@ -14,12 +14,15 @@ use crate::storage::{self};
 
 /// Captures of one query, and of one that reads bodies.
 const PAGE: u32 = 256;
-const PAGE_WITH_BODIES: u32 = 64;
+const PAGE_WITH_BODIES: u32 = 128;
 
-/// Rows that a query may look at. So many are read in a fraction of the time that a statement has, and windows become
-/// as large as that takes.
-const WINDOW_MIN: i64 = 1_024;
+/// Places of the journal that a query may look at. So many are read in a fraction of the time that a statement has, and
+/// windows become as large as that takes, where there is little in them. Where a page is full they become as small as the
+/// page: a database that does not know its tables yet may read all of a window for it.
+const WINDOW_MIN: i64 = 256;
 const WINDOW_MAX: i64 = 65_536;
+/// An index leads to the captures of one endpoint, so that those of others are not looked at.
+const WINDOW_OF_ONE_MAX: i64 = 1 << 40;
 const QUICK: Duration = Duration::from_millis(50);
 const SLOW: Duration = Duration::from_millis(250);
 
@@ -87,7 +90,7 @@ impl Inquiries {
             bodies: question.expression.looks_into_body() || judge.looks_into_body(),
             began: Instant::now(),
             rested: Instant::now(),
-            window: WINDOW_MIN,
+            window: 4 * WINDOW_MIN,
             scanned: 0,
             epoch: 0,
         };
@@ -120,7 +123,7 @@ impl Look<'_> {
             left.behind = left.behind.max(scans::floor_of(database, endpoint).await?);
         }
         while left.behind < left.upto {
-            let now = self.next_window(left, only.endpoint.is_some());
+            let now = self.next_window(left);
             let asked = Instant::now();
             let limit = if self.bodies { PAGE_WITH_BODIES } else { PAGE };
             let page = Window {
@@ -135,9 +138,13 @@ impl Look<'_> {
                 limit,
             };
             let captures = scans::list(database, &page).await?;
-            self.adapt(asked.elapsed());
             let is_full = captures.len() == limit as usize;
             let is_empty = captures.is_empty();
+            let span = match (captures.first(), captures.last()) {
+                (Some((first, _)), Some((last, _))) if is_full => Some(last.abs_diff(*first)),
+                _ => None,
+            };
+            self.adapt(asked.elapsed(), span, only.endpoint.is_some());
             for (seq, capture) in captures {
                 left = self.without(left, seq);
                 let flow = self.judge(judge, seq, &capture).await?;
@@ -208,22 +215,25 @@ impl Look<'_> {
         }
     }
 
-    /// What the next query looks at. An index leads to the captures of one endpoint, so that rows of others are not
-    /// looked at.
-    fn next_window(&self, left: Stretch, is_of_one: bool) -> Stretch {
-        let rows = if is_of_one { i64::MAX } else { self.window };
+    /// What the next query looks at.
+    fn next_window(&self, left: Stretch) -> Stretch {
+        let rows = self.window;
         match self.question.order {
             Order::OldestFirst => Stretch { upto: left.upto.min(left.behind.saturating_add(rows)), ..left },
             Order::NewestFirst => Stretch { behind: left.behind.max(left.upto.saturating_sub(rows)), ..left },
         }
     }
 
-    fn adapt(&mut self, took: Duration) {
-        if took < QUICK {
-            self.window = (self.window * 2).min(WINDOW_MAX);
-        } else if took > SLOW {
-            self.window = (self.window / 2).max(WINDOW_MIN);
-        }
+    /// How large the next window is, by how long the last took, and how far its page reached where that was full.
+    fn adapt(&mut self, took: Duration, span: Option<u64>, is_of_one: bool) {
+        let most = if is_of_one { WINDOW_OF_ONE_MAX } else { WINDOW_MAX };
+        let next = match span {
+            Some(span) => i64::try_from(span).unwrap_or(i64::MAX).saturating_mul(2),
+            None if took < QUICK => self.window * 4,
+            None if took > SLOW => self.window / 2,
+            None => self.window,
+        };
+        self.window = next.clamp(WINDOW_MIN, most);
     }
 
     /// What is left once a place was looked at.
@@ -258,8 +268,9 @@ impl Look<'_> {
         Cursor { epoch: self.epoch, seq, digest: 0 }
     }
 
+    /// Also where the node stops: the answer says where to go on, on another.
     fn is_out_of_time(&self) -> bool {
-        self.began.elapsed() >= self.inquiries.options.scan_time_max
+        self.began.elapsed() >= self.inquiries.options.scan_time_max || self.inquiries.shutdown.is_draining()
     }
 
     /// Hands a capture over where it matches.

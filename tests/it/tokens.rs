@@ -7,13 +7,14 @@ use crate::harness::TestResult;
 use crate::harness::client::{Connection, Response};
 use crate::harness::node::{Node, NodeBuilder};
 
+mod inquiries;
 mod patterns;
 mod scopes;
 mod streams;
 mod tickets;
 
 pub fn trials() -> Vec<Trial> {
-    [scopes::trials(), patterns::trials(), streams::trials(), tickets::trials()]
+    [scopes::trials(), patterns::trials(), inquiries::trials(), streams::trials(), tickets::trials()]
         .into_iter()
         .flatten()
         .collect()

@@ -18,7 +18,8 @@ pub fn trials() -> Vec<Trial> {
             few_among_many_are_found_on_sqlite,
             what_was_removed_is_not_there,
             large_bodies_are_looked_into,
-            a_look_ends_in_time;
+            a_look_ends_in_time,
+            a_look_ends_with_its_node;
         Needs::POSTGRES =>
             more_than_an_answer_looks_at_is_gone_on_from_on_postgres,
             few_among_many_are_found_on_postgres;
@@ -200,14 +201,7 @@ async fn large_bodies_are_looked_into() -> TestResult {
 async fn a_look_ends_in_time() -> TestResult {
     const CAPTURES: u64 = 60;
     let node = Node::builder().setting("inquiry.scan_time_max_s", 1).start().await?;
-    let body = "ab ".repeat(20_000);
-    for _ in 0..CAPTURES {
-        node.post("/r/a", &body).await?;
-    }
-    let slow: Vec<Value> = (0..60)
-        .map(|n| json!({"at": "body_text", "matches": format!("[ab].{{14}}[d-y]{{{}}}", n + 1)}))
-        .collect();
-    let document = json!({"since": "earliest", "match": {"not": {"any": slow}}});
+    let document = slow(&node, CAPTURES).await?;
     let (mut next, mut scanned, mut answers) = (json!("earliest"), 0, 0);
     while !next.is_null() {
         let began = std::time::Instant::now();
@@ -221,6 +215,40 @@ async fn a_look_ends_in_time() -> TestResult {
     assert!(answers > 1, "it took no second, and tells nothing");
     assert_eq!(scanned, CAPTURES);
     Ok(())
+}
+
+/// What a look of many seconds has not seen, can be asked of another node.
+async fn a_look_ends_with_its_node() -> TestResult {
+    let node = Node::builder().start().await?;
+    let document = slow(&node, 250).await?;
+    let asked = ask(&node, "count", &document);
+    let stopped = async {
+        eventually(Duration::from_secs(10), "it looks", || async {
+            node.metric("creel_inquiries").await.is_ok_and(|now| now == 1.0)
+        })
+        .await;
+        node.term().await
+    };
+    let (answer, stopped) = tokio::join!(asked, stopped);
+    let answer = answer?;
+    assert!(stopped?.success());
+    assert_eq!((&answer["complete"], answer["next"].is_string()), (&json!(false), true), "{answer}");
+    assert!(answer["scanned"].as_u64().is_some_and(|scanned| scanned < 250), "{answer}");
+    node.start_again().await?;
+    let rest = ask(&node, "count", &with(&json!({}), "since", answer["next"].clone())).await?;
+    assert_eq!(rest["scanned"].as_u64().zip(answer["scanned"].as_u64()).map(|(a, b)| a + b), Some(250));
+    Ok(())
+}
+
+/// Captures, and an inquiry that takes long with each.
+async fn slow(node: &Node, captures: u64) -> TestResult<Value> {
+    let body = "ab ".repeat(20_000);
+    for _ in 0..captures {
+        node.post("/r/a", &body).await?;
+    }
+    let pattern = |n: usize| format!("[ab].{{14}}[d-y]{{{n}}}");
+    let slow: Vec<Value> = (1..=60).map(|n| json!({"at": "body_text", "matches": pattern(n)})).collect();
+    Ok(json!({"since": "earliest", "match": {"not": {"any": slow}}}))
 }
 
 async fn inquiries_wait_for_their_turn_and_too_many_are_refused() -> TestResult {

@@ -75,7 +75,7 @@ async fn what_is_wrong_is_told_with_its_place() -> TestResult {
         (
             "verify",
             with(&with(&all, "claims", claims), "name", ""),
-            "/name: a text of 1 to 200 bytes is expected".to_owned(),
+            "/name: a text of 1 to 255 bytes is expected".to_owned(),
         ),
     ] {
         let answer = post(&node, path, &document).await?;

@@ -229,6 +229,7 @@ async fn captures(d: &mut Driver) -> TestResult {
     d.plain(("GET", "/api/captures/{id}/explain", "?limit=1001"), &[&small], 400).await?;
     d.plain(("GET", "/api/captures/{id}/explain", ""), &[ABSENT], 404).await?;
     waits(d).await?;
+    inquiries(d).await?;
     // By the rule that has everything.
     let answered = newest_of(d, "orders-1").await?;
     d.plain(("GET", "/api/captures/{id}/explain", "?limit=1000"), &[&answered], 200).await?;
@@ -262,6 +263,37 @@ async fn waits(d: &mut Driver) -> TestResult {
     d.send(wait, &[], &json!({}), 400).await?;
     d.send(wait, &[], &json!({"run": ABSENT}), 404).await?;
     d.send(wait, &[], &json!({"since": "now", "name": "x".repeat(300_000)}), 413).await
+}
+
+/// In every form that they have.
+async fn inquiries(d: &mut Driver) -> TestResult {
+    let find = |rest| ("POST", "/api/captures/find", rest);
+    let (count, verify) = (("POST", "/api/captures/count", ""), ("POST", "/api/captures/verify", ""));
+    let all = json!({"endpoint": "*", "since": "earliest", "until": "2100-01-01T00:00:00+01:00", "match": "method~=^P"});
+    d.send(count, &[], &all, 200).await?;
+    d.send(count, &[], &json!({"since": "earliest", "endpoint": ["a", "b-*"], "match": null}), 200).await?;
+    d.send(count, &[], &json!({"since": "earliest", "limit": 1}), 400).await?;
+    let page = json!({"since": "earliest", "order": "newest", "limit": 1, "body": "none"});
+    let found = d.ask(find(""), &[], "", &page.to_string(), 200).await?.json()?;
+    let next = json!({"since": "earliest", "order": "newest", "cursor": found["next"]});
+    d.send(find(""), &[], &next, 200).await?;
+    d.send(find("?limit=1"), &[], &page, 400).await?;
+    d.send(find(""), &[], &json!({"run": ABSENT}), 404).await?;
+    let claims = json!([
+        {"name": "some", "count": {"at_least": 1}, "match": {"ref": "post"}},
+        {"count": 900, "match": {"at": "method", "equals": "POST"}},
+        {"count": {"at_most": 0}},
+        {"in_order": [{"ref": "post"}, "method=GET"], "others": false},
+        {"in_order": ["!method"]},
+        {"spacing": {"match": null, "least_ms": 0, "most_ms": 1, "growing": true, "gaps": [{"least_ms": 1000}, {}]}},
+        {"unique_by": {"match": {"ref": "post"}, "header": "host"}},
+        {"unique_by": {"json": "$.id"}},
+        {"unique_by": {"query": "c"}},
+    ]);
+    let order = json!({"since": "earliest", "name": "all of it", "expressions": {"post": "method=POST"}, "claims": claims});
+    d.send(verify, &[], &order, 200).await?;
+    d.send(verify, &[], &json!({"since": "earliest", "claims": [{"count": {"at_most": 1000}}]}), 200).await?;
+    d.send(verify, &[], &json!({"since": "earliest", "claims": []}), 400).await
 }
 
 /// The last that an endpoint has caught.

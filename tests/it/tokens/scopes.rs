@@ -31,13 +31,16 @@ pub fn trials() -> Vec<Trial> {
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Every route, with the least scope that opens it; with a `+` it is for tokens without a pattern.
-const ROUTES: [(&str, &str, &str); 40] = [
+const ROUTES: [(&str, &str, &str); 43] = [
     ("GET", "/api/captures", "read"),
     ("HEAD", "/api/captures", "read"),
     ("GET", "/api/captures/x", "read"),
     ("GET", "/api/captures/x/body", "read"),
     ("GET", "/api/captures/x/explain", "read"),
     ("POST", "/api/captures/wait", "read"),
+    ("POST", "/api/captures/find", "read"),
+    ("POST", "/api/captures/count", "read"),
+    ("POST", "/api/captures/verify", "read"),
     ("GET", "/api/endpoints", "read"),
     ("GET", "/api/stream?since=x", "read"),
     ("POST", "/api/tickets", "read"),
