@@ -96,6 +96,12 @@ impl From<Failure> for Failed {
 /// What a refusal means for whoever asked.
 fn of_status(status: u16, kind: &str) -> (Exit, Option<&'static str>) {
     match status {
+        300..=399 => (
+            Exit::Unreachable,
+            Some(
+                "this leads elsewhere, and redirects are not followed: name that place by --url or CREEL_URL",
+            ),
+        ),
         401 => (Exit::Unreachable, Some("give a token that is good there: --token or CREEL_TOKEN")),
         403 if kind == "foreign-host" => {
             (Exit::Unreachable, Some("name the node by its IP address, or set `server.public_url` there"))
@@ -122,6 +128,7 @@ mod tests {
     #[test]
     fn a_refusal_ends_as_what_it_means() {
         for (status, exit) in [
+            (301, Exit::Unreachable),
             (400, Exit::Usage),
             (401, Exit::Unreachable),
             (403, Exit::Unreachable),

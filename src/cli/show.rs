@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::exit::{Exit, Failed, Outcome};
 use super::terminal::{Ink, Terminal, plain, plain_line};
 use crate::client::ShownCapture;
+use crate::export::{Body, Format, Request};
 
 /// The columns of [`row`].
 pub const HEAD: [&str; 6] = ["RECEIVED", "ENDPOINT", "REQUEST", "REPLY", "BYTES", "ID"];
@@ -69,7 +70,10 @@ pub fn page(capture: &ShownCapture, terminal: &Terminal) -> String {
         text += &format!("{}  {}\n", terminal.ink(Ink::Faint, &format!("{name:>8}")), plain_line(&value));
     }
     text.push('\n');
-    for (name, value) in capture.headers() {
+    let mut headers = capture.headers();
+    // By name, since that is how people look for one; values of one name stay in their order.
+    headers.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (name, value) in headers {
         let value = plain_line(&String::from_utf8_lossy(&value));
         text += &format!("{}: {value}\n", terminal.ink(Ink::Faint, &name));
     }
@@ -105,25 +109,21 @@ fn reply(capture: &ShownCapture) -> String {
     format!("{status}by {}{rule}", reply.source)
 }
 
-/// The request as HTTP/1.1 text (RFC 9112). The body stands as it came out of its framing, so a length takes
-/// the place of chunks.
+/// The request as HTTP/1.1 text, as the API exports it; of a WebSocket's message, the message.
 pub fn http_text(capture: &ShownCapture, body: &[u8]) -> Vec<u8> {
-    let mut text = format!("{} {} {}\r\n", capture.method, capture.target, capture.version).into_bytes();
-    let headers = capture.headers();
-    let has_length = headers.iter().any(|(name, _)| name == "content-length");
-    for (name, value) in headers {
-        if name == "transfer-encoding" {
-            if !has_length {
-                text.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
-            }
-            continue;
-        }
-        text.extend_from_slice(name.as_bytes());
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(&value);
-        text.extend_from_slice(b"\r\n");
+    if !capture.is_request() {
+        return body.to_vec();
     }
-    text.extend_from_slice(b"\r\n");
-    text.extend_from_slice(body);
-    text
+    let headers = capture.headers();
+    let origin = format!("{}://{}:{}", capture.scheme, capture.host, capture.port);
+    let request = Request {
+        method: &capture.method,
+        origin: &origin,
+        target: capture.target.as_str().into(),
+        version: &capture.version,
+        headers: headers.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).collect(),
+        body: Body::Whole(body),
+        cut: capture.body.truncated || capture.body.incomplete,
+    };
+    request.export(Format::Http).before
 }

@@ -23,6 +23,14 @@ pub struct ShownCapture {
     pub remainder: String,
     pub query: Option<String>,
     pub version: String,
+    /// Where the sender meant to send it.
+    #[serde(default)]
+    pub scheme: String,
+    #[serde(default)]
+    pub host: String,
+    #[serde(default)]
+    pub port: u16,
+    /// The sender's address.
     #[serde(default)]
     pub client: String,
     headers: Vec<(String, ShownValue)>,

@@ -51,11 +51,6 @@ impl Lines {
         }
     }
 
-    /// Whether a line is there without waiting.
-    pub fn has_more(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
     fn take(&mut self, mut data: &[u8]) -> Result<(), Failure> {
         while let Some(end) = memchr::memchr(b'\n', data) {
             self.check(end)?;

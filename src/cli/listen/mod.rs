@@ -225,7 +225,7 @@ impl Listener<'_> {
             Format::Json => terminal.line(&String::from_utf8_lossy(&message.line))?,
             Format::Raw => match session.api.body_of(&capture).await {
                 Ok(body) => terminal.write(&print::raw(&capture, &body, terminal))?,
-                Err(failure) => terminal.warn(&format!("the body of {}: {failure}", capture.id)),
+                Err(failure) => terminal.warn(&plain(&format!("the body of {}: {failure}", capture.id))),
             },
             Format::Table => {}
         }
@@ -243,7 +243,7 @@ impl Listener<'_> {
             },
             Format::Raw => {
                 if let Some(forwarded) = forwarded {
-                    terminal.say(&format!("{} {}", capture.id, forwarded.text()));
+                    terminal.say(&plain(&format!("{} {}", capture.id, forwarded.text())));
                 }
                 Ok(())
             }

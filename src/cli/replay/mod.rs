@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use self::pace::Pace;
 use self::results::{Replayed, Results};
-use super::exit::{Exit, Failed, Outcome};
+use super::exit::{Failed, Outcome};
 use super::session::{self, ListFormat, NodeArgs, Session};
 use crate::client::{HttpUrl, Outgoing, Sender, ShownCapture};
 

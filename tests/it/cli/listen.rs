@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         Needs::NOTHING =>
             captures_are_listed_as_they_come_and_counted_at_the_end,
             in_json_ready_is_the_first_line_and_each_capture_one,
+            only_what_matches_is_shown,
             the_ready_file_says_that_the_stream_is_open,
             raw_output_is_the_request_as_http_text,
             what_is_sent_on_is_what_came_to_the_octet,
@@ -92,6 +93,22 @@ async fn in_json_ready_is_the_first_line_and_each_capture_one() -> TestResult {
     let again = ask(&node, &arguments).await?.expect(0)?;
     assert_eq!(again.values()?[1]["capture"]["id"], *first);
     assert_eq!(again.values()?[1]["capture"]["body"]["content"], Value::Null);
+    Ok(())
+}
+
+async fn only_what_matches_is_shown() -> TestResult {
+    let node = Node::builder().start().await?;
+    node.post("/r/a", r#"{"action":"closed"}"#).await?;
+    node.get("/r/a").await?;
+    let wanted = node.post("/r/a", r#"{"action":"opened"}"#).await?;
+    let arguments = ["listen", "--since", "earliest", "--output", "json", "--limit", "1", "--filter"];
+    for filter in ["method=POST json.$.action=opened", r#"{"at":"json","path":"$.action","equals":"opened"}"#]
+    {
+        let done = ask(&node, &[&arguments[..], &[filter]].concat()).await?.expect(0)?;
+        assert_eq!(done.values()?[1]["capture"]["id"], *wanted, "{filter}");
+    }
+    let done = ask(&node, &[&arguments[..], &["colour=red"]].concat()).await?.expect(2)?;
+    assert!(done.stderr.contains("colour=red"), "{}", done.stderr);
     Ok(())
 }
 
@@ -181,7 +198,7 @@ async fn what_is_sent_on_is_what_came_to_the_octet() -> TestResult {
 }
 
 async fn large_and_chunked_bodies_are_sent_on_whole() -> TestResult {
-    let octets = |bytes: usize| (0..bytes).map(|i| (i * 31 % 251) as u8 ^ 0x80).collect::<Vec<u8>>();
+    let octets = |bytes: usize| (0..=250_u8).map(|i| i ^ 0x80).cycle().take(bytes).collect::<Vec<u8>>();
     let bodies = [octets(20_000), octets(1024 * 1024), octets(3 * 1024 * 1024)];
     let mut requests: Vec<Vec<u8>> = bodies
         .iter()
@@ -362,8 +379,8 @@ async fn ten_thousand_are_sent_on_in_order_while_the_node_is_killed_and_replaced
     assert_eq!(shown.len(), all, "none that nobody sent");
     let header = |capture: &Value| -> String {
         let headers = capture["headers"].as_array().into_iter().flatten();
-        let found = headers.filter(|pair| pair[0] == "x-sent").map(|pair| pair[1].clone());
-        found.last().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+        let mut found = headers.filter(|pair| pair[0] == "x-sent").map(|pair| pair[1].clone());
+        found.next_back().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
     };
     let expected: Vec<String> = shown.iter().map(|capture| header(capture)).collect();
     let arrived: Vec<String> = target

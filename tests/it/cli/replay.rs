@@ -21,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
         Needs::NOTHING =>
             a_replay_is_the_request_to_the_octet_and_marked,
             signatures_of_github_stripe_and_standard_webhooks_still_verify,
+            what_matches_is_found_and_replayed_the_oldest_first,
             a_dry_run_sends_nothing,
             the_pace_is_as_it_was_or_as_it_is_said,
             what_is_not_answered_well_ends_with_1,
@@ -43,7 +44,7 @@ async fn replayed(request: &[u8], arguments: &[&str]) -> TestResult<Received> {
 }
 
 async fn a_replay_is_the_request_to_the_octet_and_marked() -> TestResult {
-    let body: Vec<u8> = (0..3 * 1024 * 1024_u32).map(|i| (i % 251) as u8 ^ 0x80).collect();
+    let body: Vec<u8> = (0..=250_u8).map(|i| i ^ 0x80).cycle().take(3 * 1024 * 1024).collect();
     let head = format!(
         "POST /r/a/x%2Fy/..//z?q=%20+&&a HTTP/1.1\r\nHost: sender\r\nX-A: 1\r\nX-A: 2\r\n\
          Connection: close\r\nContent-Length: {}\r\n",
@@ -110,6 +111,31 @@ async fn signatures_of_github_stripe_and_standard_webhooks_still_verify() -> Tes
     let (id, time) = (value("webhook-id").as_bytes(), value("webhook-timestamp").as_bytes());
     let expected = base64(&hmac(&[id, b".", time, b".", &received.body]));
     assert_eq!(value("webhook-signature"), format!("v1,{expected}"));
+    Ok(())
+}
+
+async fn what_matches_is_found_and_replayed_the_oldest_first() -> TestResult {
+    let node = Node::builder().start().await?;
+    let target = Target::start(OK).await?;
+    for number in 0..130 {
+        node.post(&format!("/r/a-{}?n={number}", number % 2), "x").await?;
+    }
+    node.get("/r/a-0?n=130").await?;
+    let url = target.url("/");
+    let find = ["replay", "--filter", "method=POST", "--to", &url, "--output", "json"];
+    let done = ask(&node, &find).await?.expect(0)?;
+    assert_eq!((done.values()?.len(), target.count()), (130, 130));
+    let lines: Vec<_> = target.received().iter().map(Received::line).collect();
+    let expected: Vec<_> = (0..130).map(|number| format!("POST /?n={number} HTTP/1.1")).collect();
+    assert_eq!(lines, expected);
+    let done = ask(&node, &[&find[..], &["--endpoint", "a-1", "--limit", "3"]].concat()).await?.expect(0)?;
+    assert!(done.stderr.contains("there are more"), "{}", done.stderr);
+    let lines: Vec<_> = target.received()[130..].iter().map(Received::line).collect();
+    assert_eq!(lines, ["POST /?n=1 HTTP/1.1", "POST /?n=3 HTTP/1.1", "POST /?n=5 HTTP/1.1"]);
+    let done = ask(&node, &["replay", "--filter", "method=PUT", "--to", &url]).await?.expect(1)?;
+    assert!(done.stderr.contains("nothing was sent"), "{}", done.stderr);
+    ask(&node, &["replay", "--filter", "colour=red", "--to", &url]).await?.expect(2)?;
+    ask(&node, &["replay", "--filter", "{", "--to", &url]).await?.expect(2)?;
     Ok(())
 }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use rustix::process::Signal;
 
-use super::{Done, ask, run};
+use super::{Done, ask, run, start};
 use crate::harness::node::Node;
 use crate::harness::ports::free_port;
 use crate::harness::target::{OK, Target};
@@ -20,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
             what_was_caught_is_sent_elsewhere_with_other_headers,
             the_answer_is_shown_and_its_status_told,
             what_cannot_be_sent_is_told,
+            a_command_that_waits_ends_at_once_when_it_is_told_to,
             captures_that_are_the_same_end_with_0_and_others_with_1,
             a_capture_that_is_not_there_is_no_difference;
     }
@@ -149,6 +151,22 @@ async fn what_cannot_be_sent_is_told() -> TestResult {
     let began = std::time::Instant::now();
     let done = ask(&node, &["send", &url, "--timeout-ms", "300"]).await?.expect(3)?;
     assert!(done.stderr.contains("no answer within 300 ms") && began.elapsed() < LIMIT, "{}", done.stderr);
+    Ok(())
+}
+
+async fn a_command_that_waits_ends_at_once_when_it_is_told_to() -> TestResult {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/", silent.local_addr()?);
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let command = start(&["send", &url], &[])?;
+        // Whoever has connected has its signals in order.
+        let connected = tokio::time::timeout(LIMIT, silent.accept()).await??;
+        let began = std::time::Instant::now();
+        let status = command.end_with(signal, LIMIT).await?;
+        assert_eq!(status.code(), Some(code), "{}", command.talk());
+        assert!(began.elapsed() < Duration::from_secs(3) && command.talk().is_empty(), "{}", command.talk());
+        drop(connected);
+    }
     Ok(())
 }
 
