@@ -14,6 +14,7 @@ mod access;
 mod api;
 mod autobahn;
 mod capture;
+mod cli;
 mod cluster;
 mod conformance;
 mod exports;
@@ -68,6 +69,7 @@ fn trials() -> Vec<Trial> {
         exports::trials(),
         inquiry::trials(),
         rules::trials(),
+        cli::trials(),
         runs::trials(),
         access::trials(),
         tokens::trials(),
