@@ -17,6 +17,7 @@ mod capture;
 mod cli;
 mod cluster;
 mod conformance;
+mod e2e;
 mod exports;
 mod faults;
 mod harness;
@@ -82,6 +83,7 @@ fn trials() -> Vec<Trial> {
         nodes::trials(),
         hostile::trials(),
         memory::trials(),
+        e2e::trials(),
         autobahn::trials(),
     ]
     .into_iter()
