@@ -10,7 +10,7 @@
 //! | 5 | `http` |
 //! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence`, `inquiry`, `runs` |
 //! | 3 | `storage` |
-//! | 2 | `database`, `broker`, `config`, `metrics`, `tally` |
+//! | 2 | `database`, `broker`, `config`, `metrics`, `tally`, `client` |
 //! | 1 | `rules`, `claims`, `export` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
@@ -19,6 +19,7 @@ pub mod app;
 pub mod broker;
 pub mod claims;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod database;

@@ -14,8 +14,10 @@ mod access;
 mod api;
 mod autobahn;
 mod capture;
+mod cli;
 mod cluster;
 mod conformance;
+mod e2e;
 mod exports;
 mod faults;
 mod harness;
@@ -68,6 +70,7 @@ fn trials() -> Vec<Trial> {
         exports::trials(),
         inquiry::trials(),
         rules::trials(),
+        cli::trials(),
         runs::trials(),
         access::trials(),
         tokens::trials(),
@@ -80,6 +83,7 @@ fn trials() -> Vec<Trial> {
         nodes::trials(),
         hostile::trials(),
         memory::trials(),
+        e2e::trials(),
         autobahn::trials(),
     ]
     .into_iter()

@@ -8,6 +8,7 @@ pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod servers;
+pub mod target;
 mod trial;
 mod wait;
 pub mod workplace;

@@ -30,6 +30,8 @@ pub struct Process {
     child: Mutex<Option<Child>>,
     /// Sent before the end where being killed leaves something behind.
     farewell: Option<Signal>,
+    /// Whether what it says on stderr is kept apart from what it prints.
+    talk_apart: bool,
 }
 
 impl Process {
@@ -39,7 +41,14 @@ impl Process {
         folder: PathBuf,
         command: impl Fn() -> Command + Send + Sync + 'static,
     ) -> Self {
-        Self { name, folder, command: Box::new(command), child: Mutex::new(None), farewell: None }
+        Self {
+            name,
+            folder,
+            command: Box::new(command),
+            child: Mutex::new(None),
+            farewell: None,
+            talk_apart: false,
+        }
     }
 
     pub fn with_farewell(mut self, signal: Signal) -> Self {
@@ -47,16 +56,24 @@ impl Process {
         self
     }
 
+    /// Keeps stderr apart, for [`talk`](Self::talk).
+    pub fn with_talk_apart(mut self) -> Self {
+        self.talk_apart = true;
+        self
+    }
+
     /// Starts the program; its output is appended to [`log`](Self::log).
     pub fn launch(&self) -> TestResult {
         let mut child = self.child.lock().expect("nobody panics with the child");
         assert!(child.is_none(), "{} is running already", self.name);
-        let log = File::options().create(true).append(true).open(self.log_file())?;
+        let open = |path| File::options().create(true).append(true).open(path);
+        let log = open(self.log_file())?;
+        let talk = if self.talk_apart { open(self.talk_file())? } else { log.try_clone()? };
         let spawned = (self.command)()
             .current_dir(&self.folder)
             .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
+            .stdout(log)
+            .stderr(talk)
             .process_group(0)
             .spawn();
         *child = Some(spawned.map_err(|error| format!("failed to start {}: {error}", self.name))?);
@@ -69,7 +86,17 @@ impl Process {
 
     /// What the program has printed so far.
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(self.log_file()).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(&self.output()).into_owned()
+    }
+
+    /// The same to the octet.
+    pub fn output(&self) -> Vec<u8> {
+        std::fs::read(self.log_file()).unwrap_or_default()
+    }
+
+    /// What the program has said on stderr so far, where that is kept apart.
+    pub fn talk(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.talk_file()).unwrap_or_default()).into_owned()
     }
 
     /// The process id, while it runs.
@@ -85,11 +112,17 @@ impl Process {
         }
     }
 
-    /// Waits until it has ended by itself, in good order.
-    pub async fn ended(&self, limit: Duration) -> TestResult {
+    /// Waits until it has ended by itself, in whatever way.
+    pub async fn end(&self, limit: Duration) -> ExitStatus {
         let what = format!("{} ends", self.name);
         let status = eventually_some(limit, &what, || async { self.try_wait().ok().flatten() }).await;
         self.kill9();
+        status
+    }
+
+    /// Waits until it has ended by itself, in good order.
+    pub async fn ended(&self, limit: Duration) -> TestResult {
+        let status = self.end(limit).await;
         if status.success() {
             Ok(())
         } else {
@@ -177,6 +210,10 @@ impl Process {
                     .is_ok_and(|folder| folder.starts_with(&self.folder))
             })
             .collect()
+    }
+
+    fn talk_file(&self) -> PathBuf {
+        self.folder.join("talk")
     }
 
     fn log_file(&self) -> PathBuf {
