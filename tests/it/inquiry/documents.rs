@@ -41,7 +41,7 @@ async fn what_is_wrong_is_told_with_its_place() -> TestResult {
         let answer = post(&node, path, &json!({"since": "yesterday"})).await?;
         check_problem(&answer, 400, "invalid-cursor")?;
         let answer = post(&node, path, &json!({"run": "none"})).await?;
-        check_problem(&answer, 404, "not-found")?;
+        check_problem(&answer, 404, "unknown-run")?;
         let large = json!({"since": "earliest", "match": "x".repeat(3 << 20)});
         check_problem(&post(&node, path, &large).await?, 413, "body-too-large")?;
         let target = format!("/api/captures/{path}?limit=1");
