@@ -9,7 +9,7 @@ use std::error::Error;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -61,7 +61,7 @@ fn deliver(url: &Url, event: &str) -> bool {
 fn send(url: &Url, id: &str, body: &str) -> Result<u16, Box<dyn Error>> {
     let host = url.host_str().ok_or("the URL has no host")?;
     let port = url.port_or_known_default().unwrap_or(80);
-    let timestamp = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let timestamp = UNIX_EPOCH.elapsed()?.as_secs();
     let mut mac = Hmac::<Sha256>::new_from_slice(KEY)?;
     mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
     let signature = STANDARD.encode(mac.finalize().into_bytes());

@@ -174,6 +174,6 @@ fn kept_bytes(row: &Row) -> i64 {
 /// Tells each sender its place; one that is gone does not hear it.
 fn tell(batch: &mut Vec<Row>, base: i64) {
     for (seq, row) in (base + 1..).zip(batch.drain(..)) {
-        drop(row.kept.send(seq));
+        row.kept.send(seq).ok();
     }
 }

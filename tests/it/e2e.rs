@@ -77,9 +77,9 @@ fn built_sender() -> TestResult<PathBuf> {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }
     let messages = String::from_utf8(output.stdout)?;
-    let executables = messages.lines().filter_map(|line| {
+    let mut executables = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         Some(PathBuf::from(message["executable"].as_str()?))
     });
-    executables.last().ok_or_else(|| "cargo names no executable".into())
+    executables.next_back().ok_or_else(|| "cargo names no executable".into())
 }
