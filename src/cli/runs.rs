@@ -77,6 +77,8 @@ enum OpenFormat {
     /// Lines for a shell: `eval "$(creel runs open ci --output env)"` sets CREEL_RUN, CREEL_TOKEN (where one was
     /// made), CREEL_RUN_PREFIX and CREEL_RUN_URL.
     Env,
+    /// The same as NAME=value, for files of variables: `>>"$GITHUB_ENV"`.
+    Dotenv,
 }
 
 #[derive(Debug, Args)]
@@ -202,6 +204,7 @@ async fn open(args: &OpenArgs, session: &Session) -> Outcome {
     match args.output {
         OpenFormat::Json => session.terminal.line(&run.to_string())?,
         OpenFormat::Env => session.terminal.write(exports(&run).as_bytes())?,
+        OpenFormat::Dotenv => session.terminal.write(assignments(&run).as_bytes())?,
         OpenFormat::Text => session.terminal.write(summary::run(&run, &session.terminal).as_bytes())?,
     }
     Ok(Exit::Done)
@@ -209,14 +212,22 @@ async fn open(args: &OpenArgs, session: &Session) -> Outcome {
 
 /// What a shell is to take over.
 fn exports(run: &Value) -> String {
+    variables(run).map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', "'\\''"))).collect()
+}
+
+/// The same for a file. None of the values has a line's end in it.
+fn assignments(run: &Value) -> String {
+    variables(run).map(|(name, value)| format!("{name}={value}\n")).collect()
+}
+
+fn variables(run: &Value) -> impl Iterator<Item = (&'static str, &str)> {
     let variables = [
         ("CREEL_RUN", "id"),
         ("CREEL_TOKEN", "token"),
         ("CREEL_RUN_PREFIX", "prefix"),
         ("CREEL_RUN_URL", "url_prefix"),
     ];
-    let values = variables.into_iter().filter_map(|(name, member)| Some((name, run[member].as_str()?)));
-    values.map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', "'\\''"))).collect()
+    variables.into_iter().filter_map(|(name, member)| Some((name, run[member].as_str()?)))
 }
 
 async fn list(args: &ListArgs, session: &Session) -> Outcome {

@@ -7,15 +7,22 @@ use super::changes::read_json;
 use super::query::{Query, invalid};
 use super::selection::wrong;
 use super::tokens::tell;
+use crate::access::Holder;
+use crate::config::AuthMode;
 use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
 use crate::model::run::{RunState, Verification};
 use crate::model::time::rfc3339;
 use crate::model::{EndpointCode, Run};
+use crate::rules::Invalid;
 use crate::rules::object::Object;
 use crate::runs::{Opener, Order, Refused, Summary, at_closing, junit};
 use crate::storage;
+
+/// The first token that is made is asked of everybody.
+const LOCKS_OUT: &str = "this node asks nobody for a token, and would from then on: a run's token would lock out all \
+                         others. Leave it out, or make a token for yourself first (`creel token create`)";
 
 /// Opens a run: 201 when all of it is in force, with the secret of its token, which is shown here alone.
 pub async fn open(
@@ -27,6 +34,10 @@ pub async fn open(
     Query::refuse(request.query_string())?;
     let document = read_json(&mut payload, state.settings.rules.config_bytes_max, false).await?;
     let order = Order::parse(&document).map_err(wrong)?;
+    let asks_nobody_yet = caller.0.holder == Holder::Anybody && state.settings.auth.mode == AuthMode::Tokens;
+    if order.token && asks_nobody_yet {
+        return Err(wrong(Invalid::member("token", LOCKS_OUT)));
+    }
     let opener = Opener {
         by: caller.by().map(str::to_owned),
         pattern: caller.0.pattern.clone(),

@@ -98,6 +98,9 @@ async fn a_run_with_a_token_of_its_own_is_closed_by_it() -> TestResult {
         ["runs", "open", "it's", "--ttl", "10m", "--with-token", "--remove-captures", "--output", "env"];
     let opened = run(&open, &ours).await?.expect(0)?;
     let exported = exported(&opened)?;
+    let assigned = run(&["runs", "open", "b", "--output", "dotenv"], &ours).await?.expect(0)?.stdout;
+    let assigned: Vec<&str> = assigned.lines().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    assert_eq!(assigned, ["CREEL_RUN", "CREEL_RUN_PREFIX", "CREEL_RUN_URL"]);
     let names: Vec<&str> = exported.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["CREEL_RUN", "CREEL_TOKEN", "CREEL_RUN_PREFIX", "CREEL_RUN_URL"]);
     assert_eq!(opened.stderr, "");
@@ -128,6 +131,7 @@ async fn what_cannot_be_done_to_a_run_is_told() -> TestResult {
         (&["runs", "open"], 2, "<NAME>"),
         (&["runs", "open", "a", "--label", "b"], 2, "NAME=VALUE"),
         (&["runs", "open", "a", "--ttl", "8d"], 2, "ttl_s"),
+        (&["runs", "open", "a", "--with-token"], 2, "lock out"),
         (&["runs", "open", "a", "--rules", &wrong], 1, "config/rules/0"),
         (&["runs", "close", unknown], 1, "There is no such run"),
         (&["runs", "summary", unknown, "--output", "junit"], 1, "There is no such run"),
