@@ -212,7 +212,9 @@ async fn open(args: &OpenArgs, session: &Session) -> Outcome {
 
 /// What a shell is to take over.
 fn exports(run: &Value) -> String {
-    variables(run).map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', "'\\''"))).collect()
+    variables(run)
+        .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', "'\\''")))
+        .collect()
 }
 
 /// The same for a file. None of the values has a line's end in it.
