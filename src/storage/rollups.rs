@@ -172,15 +172,16 @@ pub async fn fold(database: &dyn Database, upto: i64, rows_max: u32) -> Result<(
 }
 
 /// Folds what was counted behind `from` into totals and, with room for so many rows a minute, into rollups. Whether
-/// it was done: where another node has folded meanwhile, or a removal came behind `from`, which takes captures away
-/// that were counted, nothing is written, and the journal itself has to be read.
+/// it was done: where another node has folded meanwhile, a removal came behind `from`, which takes captures away that
+/// were counted, or the journal does not reach so far any more, nothing is written, and the journal itself has to be
+/// read.
 pub async fn fold_tally(
     database: &dyn Database,
     from: i64,
     tallied: &Tallied,
     rows_max: Option<u32>,
 ) -> Result<bool, DatabaseError> {
-    const ADD: Sql = add_sums!(untouched_behind_2!());
+    const ADD: Sql = add_sums!(untouched_behind_2!("$3"));
     let sums = match rows_max {
         Some(rows_max) => {
             let kinds = Value::Text(kinds_text(&tallied.tally));
@@ -189,10 +190,11 @@ pub async fn fold_tally(
         }
         None => "[]".to_owned(),
     };
+    let behind = |sums| vec![Value::Text(sums), Value::Int(from), Value::Int(tallied.upto)];
     let statements = [
         (&LOCK_FOLDED, vec![]),
-        (&ADD, vec![Value::Text(sums), Value::Int(from)]),
-        (&totals::ADD_TALLY, vec![Value::Text(totals::tally_text(&tallied.tally)), Value::Int(from)]),
+        (&ADD, behind(sums)),
+        (&totals::ADD_TALLY, behind(totals::tally_text(&tallied.tally))),
         (&totals::MARK_TALLY, vec![Value::Int(tallied.upto), Value::Int(from)]),
     ];
     let results = database.batch(&statements).await?;

@@ -37,11 +37,16 @@ macro_rules! folded_to_2 {
         "(SELECT seq FROM marks WHERE name = 'folded') = $2"
     };
 }
-/// It is, and nothing was removed behind that.
+/// It is, nothing was removed behind that, and the journal reaches as far as was counted: one that was put back from a
+/// backup may not, and a mark past its head would leave what comes next out of all sums.
 macro_rules! untouched_behind_2 {
-    () => {
-        "(SELECT seq FROM marks WHERE name = 'folded') = $2 \
-         AND NOT EXISTS (SELECT 1 FROM journal WHERE kind >= 20 AND kind = 20 AND seq > $2)"
+    ($upto:literal) => {
+        concat!(
+            "(SELECT seq FROM marks WHERE name = 'folded') = $2 \
+             AND NOT EXISTS (SELECT 1 FROM journal WHERE kind >= 20 AND kind = 20 AND seq > $2) \
+             AND (SELECT seq FROM journal_head WHERE id = 1) >= ",
+            $upto
+        )
     };
 }
 pub(super) use {folded_to_2, untouched_behind_2};
@@ -71,26 +76,26 @@ pub(super) const FOLD: Sql = Sql::same(add!(concat!(
 )));
 pub(super) const MARK: Sql = Sql::same("UPDATE marks SET seq = $1 WHERE name = 'folded' AND seq = $2");
 
-/// Adds what a tally comes to, written as JSON, where it is good still.
+/// Adds what a tally up to $3 comes to, written as JSON, where it is good still.
 pub(super) const ADD_TALLY: Sql = Sql {
     postgres: add!(concat!(
         "SELECT i.endpoint, i.captures, i.bytes, i.last_us, 0, 0, 0 \
          FROM json_to_recordset(CAST(CAST($1 AS TEXT) AS JSON)) AS i(endpoint TEXT, captures BIGINT, bytes BIGINT, \
            last_us BIGINT) WHERE ",
-        untouched_behind_2!(),
+        untouched_behind_2!("$3"),
         " ORDER BY i.endpoint"
     )),
     sqlite: add!(concat!(
         "SELECT value ->> 'endpoint', value ->> 'captures', value ->> 'bytes', value ->> 'last_us', 0, 0, 0 \
          FROM json_each($1) WHERE ",
-        untouched_behind_2!(),
+        untouched_behind_2!("$3"),
         " ORDER BY 1"
     )),
 };
 /// The same for the mark; a row, where it was so.
 pub(super) const MARK_TALLY: Sql = Sql::same(concat!(
     "UPDATE marks SET seq = $1 WHERE name = 'folded' AND ",
-    untouched_behind_2!(),
+    untouched_behind_2!("$1"),
     " RETURNING seq"
 ));
 

@@ -99,6 +99,7 @@ macro_rules! conformance {
             what_was_counted_is_folded_as_if_it_had_been_read,
             what_was_counted_is_dropped_where_some_of_it_was_removed,
             what_was_counted_is_dropped_where_somebody_else_has_folded,
+            what_was_counted_past_the_end_of_the_journal_is_dropped,
         })
         .chain(conformance! { $site, $needs, retention =>
             old_captures_go_by_age,

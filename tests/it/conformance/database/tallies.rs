@@ -140,3 +140,18 @@ pub async fn what_was_counted_is_dropped_where_somebody_else_has_folded(site: &S
     assert!(!storage::rollups::fold_tally(&*database, 0, &tallied, Some(ROWS_MAX)).await?);
     super::totals::check_totals(&*database, "folded once").await
 }
+
+pub async fn what_was_counted_past_the_end_of_the_journal_is_dropped(site: &Site) -> TestResult {
+    const PUT_BACK: Sql = Sql::same("UPDATE journal_head SET seq = seq - 1 WHERE id = 1");
+    const GONE: Sql = Sql::same("DELETE FROM journal WHERE seq = $1");
+    let database = site.open();
+    appended(&*database, &captures_of("x-")).await?;
+    let tallied = counted(&*database, 0).await?;
+    database.execute(&GONE, &[Value::Int(head_seq(&*database).await?)]).await?;
+    database.execute(&PUT_BACK, &[]).await?;
+    assert!(!storage::rollups::fold_tally(&*database, 0, &tallied, Some(ROWS_MAX)).await?);
+    assert!(folded_rows(&*database, "x-").await?.is_empty(), "nothing is written");
+    assert_eq!(storage::totals::folded(&*database).await?, 0);
+    fold(&*database).await?;
+    super::totals::check_totals(&*database, "what is there is read instead").await
+}
