@@ -13,7 +13,7 @@ pub const RUN_TTL_S_DEFAULT: u64 = 3_600;
 /// Longest prefix of a run, in bytes, so that codes, and the names of rules, have room behind it.
 pub const RUN_PREFIX_BYTES_MAX: usize = 128;
 
-/// Verifications of a run that are kept; further ones are counted.
+/// Verifications of a run that are kept, and failed ones that are; further ones are counted.
 pub const RUN_VERIFICATIONS_MAX: i64 = 1_000;
 
 /// Longest name of a verification, and longest text of why it failed, in bytes; what is longer is cut.

@@ -195,8 +195,8 @@ pub async fn forget(database: &dyn Database, run: &Run) -> Result<(), DatabaseEr
     database.batch(&[(&LOCK_FOLDED, vec![]), (&RUN, id()), (&ASKED, id()), (&TOTALS, codes)]).await.map(drop)
 }
 
-/// Records what an open run was asked. Past so many they are counted, and not kept. False where there is no such run,
-/// or it is not open.
+/// Records what an open run was asked. Past so many they are counted, and not kept, but for the first failed ones:
+/// whoever reads the summary is to find what failed. False where there is no such run, or it is not open.
 pub async fn record_verification(
     database: &dyn Database,
     id: &str,
@@ -208,7 +208,7 @@ pub async fn record_verification(
     const KEEP: Sql = Sql::same(
         "INSERT INTO run_verifications (run, place, name, kind, passed, why, at_us, took_us) \
          SELECT id, made, $2, $3, $4, $5, $6, $7 FROM runs \
-         WHERE id = $1 AND state = 'open' AND made <= $8",
+         WHERE id = $1 AND state = 'open' AND (made <= $8 OR ($4 = CAST(0 AS BIGINT) AND made - passed <= $8))",
     );
     let passed = Value::Int(verification.passed.into());
     let why = verification.why.as_deref().map(|why| cut(why, VERIFICATION_WHY_BYTES_MAX));
@@ -227,7 +227,7 @@ pub async fn record_verification(
     Ok(!results[0].is_empty())
 }
 
-/// What a run was asked, in that order; at most [`RUN_VERIFICATIONS_MAX`].
+/// What a run was asked, in that order; at most [`RUN_VERIFICATIONS_MAX`] that passed, and as many that failed.
 pub async fn verifications(database: &dyn Database, id: &str) -> Result<Vec<Verification>, DatabaseError> {
     const SQL: Sql = Sql::same(
         "SELECT name, kind, passed, why, at_us, took_us FROM run_verifications WHERE run = $1 ORDER BY place",

@@ -160,7 +160,7 @@ pub async fn runs_are_listed_by_page_to_those_who_see_them(site: &Site) -> TestR
 }
 
 pub async fn what_a_run_was_asked_is_recorded_in_its_order_and_within_a_bound(site: &Site) -> TestResult {
-    const MADE: Sql = Sql::same("UPDATE runs SET made = $1 WHERE id = $2");
+    const MADE: Sql = Sql::same("UPDATE runs SET made = $1, passed = $3 WHERE id = $2");
     let nodes = [site.open(), site.open()];
     let run = opened(&*nodes[0], run(1)).await?;
     let asked = |number: i64, passed: bool| Verification {
@@ -185,14 +185,21 @@ pub async fn what_a_run_was_asked_is_recorded_in_its_order_and_within_a_bound(si
     let found = runs::find(&*nodes[0], &run.id).await?.ok_or("it is there")?;
     assert_eq!((found.made, found.passed), (24, 23));
 
-    nodes[0].execute(&MADE, &[Value::Int(RUN_VERIFICATIONS_MAX - 1), Value::Text(run.id.clone())]).await?;
+    let made = async |made, passed| {
+        let values = [Value::Int(made), Value::Text(run.id.clone()), Value::Int(passed)];
+        nodes[0].execute(&MADE, &values).await
+    };
+    made(RUN_VERIFICATIONS_MAX - 1, RUN_VERIFICATIONS_MAX - 2).await?;
     let long = Verification { name: "ä".repeat(300), why: Some("\0".repeat(5_000)), ..asked(1, false) };
-    assert!(runs::record_verification(&*nodes[0], &run.id, &long).await?);
+    for verification in [&asked(1, true), &asked(2, true), &long] {
+        assert!(runs::record_verification(&*nodes[0], &run.id, verification).await?, "it is counted");
+    }
+    made(3 * RUN_VERIFICATIONS_MAX, 2 * RUN_VERIFICATIONS_MAX).await?;
     assert!(runs::record_verification(&*nodes[0], &run.id, &long).await?, "it is counted");
     let kept = runs::verifications(&*nodes[0], &run.id).await?;
-    assert_eq!(kept.len(), 25, "and no more is kept");
-    assert_eq!(kept[24].name, "ä".repeat(127));
-    assert!(kept[24].why.as_ref().is_some_and(|why| why.len() <= 4_096 && !why.contains('\0')));
+    assert_eq!(kept.len(), 26, "one within the bound, and one that failed beyond it");
+    assert_eq!(kept[25].name, "ä".repeat(127));
+    assert!(kept[25].why.as_ref().is_some_and(|why| why.len() <= 4_096 && !why.contains('\0')));
 
     runs::begin_closing(&*nodes[0], &found, None, NOON_US).await?;
     assert!(!runs::record_verification(&*nodes[0], &run.id, &long).await?);
