@@ -179,15 +179,16 @@ pub async fn closed_before(
     database.query(&SQL, &values).await?.iter().map(run).collect()
 }
 
-/// Forgets a run that is closed, what it was asked, and the totals of codes of which nothing is left.
+/// Forgets a run that is closed, what it was asked, and the totals of codes of which nothing is left, whoever took it:
+/// to readers that are as far behind as this, what retention has trimmed of such a code is told no more.
 pub async fn forget(database: &dyn Database, run: &Run) -> Result<(), DatabaseError> {
     const RUN: Sql = Sql::same("DELETE FROM runs WHERE id = $1 AND state = 'closed'");
     const ASKED: Sql = Sql::same(
         "DELETE FROM run_verifications WHERE run = $1 AND NOT EXISTS (SELECT 1 FROM runs WHERE id = $1)",
     );
     const TOTALS: Sql = Sql::same(
-        "DELETE FROM endpoint_totals WHERE endpoint >= $1 AND endpoint < $2 AND captures = 0 AND trimmed_seq = 0 \
-           AND floor_seq <= purged_seq AND floor_seq <= (SELECT seq FROM marks WHERE name = 'folded')",
+        "DELETE FROM endpoint_totals WHERE endpoint >= $1 AND endpoint < $2 AND captures = 0 \
+           AND trimmed_seq <= purged_seq AND floor_seq <= purged_seq AND floor_seq <= (SELECT seq FROM marks WHERE name = 'folded')",
     );
     let id = || vec![Value::Text(run.id.clone())];
     let codes = vec![Value::Text(run.prefix.clone()), Value::Text(end_of(&run.prefix))];

@@ -307,9 +307,10 @@ pub async fn what_stands_behind_a_prefix_is_found_and_forgotten(site: &Site) -> 
 pub async fn totals_of_which_nothing_is_left_are_forgotten_with_the_run(site: &Site) -> TestResult {
     let database = site.open();
     let run = opened(&*database, run(1)).await?;
-    let codes = ["run-1-gone", "run-1-kept", "run-1-late", "run-2-gone"];
+    let codes = ["run-1-gone", "run-1-kept", "run-1-late", "run-1-trimmed", "run-1-unpurged", "run-2-gone"];
+    let mut seqs = Vec::new();
     for endpoint in codes {
-        appended(&*database, &[capture(endpoint, 0)]).await?;
+        seqs.push(appended(&*database, &[capture(endpoint, 0)]).await?);
     }
     let clear = async |endpoint: &str| -> TestResult {
         storage::removals::remove_all(&*database, &code(endpoint), id_at(NOON_US), NOON_US, None).await?;
@@ -321,7 +322,7 @@ pub async fn totals_of_which_nothing_is_left_are_forgotten_with_the_run(site: &S
     // Removed, and neither folded nor purged yet.
     clear("run-1-late").await?;
     for floor in storage::retention::unpurged(&*database).await? {
-        if floor.0.as_str() != "run-1-late" {
+        if !["run-1-late", "run-1-unpurged"].contains(&floor.0.as_str()) {
             storage::retention::purge(&*database, &floor, 10).await?;
         }
     }
@@ -335,6 +336,8 @@ pub async fn totals_of_which_nothing_is_left_are_forgotten_with_the_run(site: &S
             left.push(endpoint);
         }
     }
-    assert_eq!(left, ["run-1-kept", "run-1-late", "run-2-gone"]);
+    assert_eq!(left, ["run-1-kept", "run-1-late", "run-1-unpurged", "run-2-gone"]);
     Ok(())
+    let floors = [(code("run-1-trimmed"), seqs[3]), (code("run-1-unpurged"), seqs[4])];
+    storage::retention::raise(&*database, &floors).await?;
 }
