@@ -147,7 +147,8 @@ pub async fn finish(database: &dyn Database, id: &str, now_us: i64) -> Result<()
     database.execute(&SQL, &[Value::Text(id.to_owned()), Value::Int(now_us)]).await.map(drop)
 }
 
-/// Runs whose time is over, and those whose closing began before a time and is not done, the oldest first.
+/// Runs whose time is over, and those whose closing began before a time and is not done, each the oldest first; those
+/// that can be read.
 pub async fn due(
     database: &dyn Database,
     now_us: i64,
@@ -161,10 +162,10 @@ pub async fn due(
            OR (r.state = 'closing' AND r.closing_us < $2)) ORDER BY r.expires_us, r.id LIMIT $3"
     ));
     let values = [Value::Int(now_us), Value::Int(begun_before_us), Value::Int(limit.into())];
-    database.query(&SQL, &values).await?.iter().map(run).collect()
+    Ok(readable(&database.query(&SQL, &values).await?))
 }
 
-/// Runs that were closed before a time, the oldest first.
+/// Runs that were closed before a time, the oldest first; those that can be read.
 pub async fn closed_before(
     database: &dyn Database,
     before_us: i64,
@@ -176,7 +177,7 @@ pub async fn closed_before(
         " FROM runs r WHERE r.state = 'closed' AND r.closed_us < $1 ORDER BY r.closed_us, r.id LIMIT $2"
     ));
     let values = [Value::Int(before_us), Value::Int(limit.into())];
-    database.query(&SQL, &values).await?.iter().map(run).collect()
+    Ok(readable(&database.query(&SQL, &values).await?))
 }
 
 /// Forgets a run that is closed, what it was asked, and the totals of codes of which nothing is left, whoever took it:
@@ -249,6 +250,18 @@ pub async fn verifications(database: &dyn Database, id: &str) -> Result<Vec<Veri
 }
 
 fn run(row: &Row) -> Result<Run, DatabaseError> {
+/// The runs of rows: one that this version cannot read is told in the log, and keeps no other from being closed.
+fn readable(rows: &[Row]) -> Vec<Run> {
+    let readable = |row: &Row| {
+        let unreadable = |error: DatabaseError| {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, run = row.text(0).unwrap_or_default(), "failed to read a run");
+        };
+        run(row).map_err(unreadable).ok()
+    };
+    rows.iter().filter_map(readable).collect()
+}
+
     let text = |column| row.text(column).map(str::to_owned);
     let text_or_null = |column| Ok::<_, DatabaseError>(row.text_or_null(column)?.map(str::to_owned));
     let labels: BTreeMap<String, String> =

@@ -142,6 +142,7 @@ macro_rules! conformance {
             what_a_prefix_has_caught_is_counted_in_steps,
             what_stands_behind_a_prefix_is_found_and_forgotten,
             totals_of_which_nothing_is_left_are_forgotten_with_the_run,
+            a_run_that_cannot_be_read_keeps_no_other_from_being_closed,
         })
         .collect::<Vec<Trial>>()
     };

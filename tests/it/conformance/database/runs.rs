@@ -118,6 +118,25 @@ pub async fn a_run_is_closed_step_by_step_and_each_is_taken_once(site: &Site) ->
     Ok(())
 }
 
+pub async fn a_run_that_cannot_be_read_keeps_no_other_from_being_closed(site: &Site) -> TestResult {
+    const SPOIL: Sql = Sql::same("UPDATE runs SET captures = 'burn' WHERE id = $1");
+    let database = site.open();
+    for number in 1..=3 {
+        opened(&*database, run(number)).await?;
+    }
+    database.execute(&SPOIL, &[Value::Text(run(1).id)]).await?;
+    let due = runs::due(&*database, NOON_US + 2, NOON_US, 10).await?;
+    assert_eq!(ids(&due), [&run(2).id]);
+    for run in runs::list(&*database, None, None, None, 2).await? {
+        runs::begin_closing(&*database, &run, None, NOON_US).await?;
+        runs::finish(&*database, &run.id, NOON_US).await?;
+    }
+    database.execute(&SPOIL, &[Value::Text(run(2).id)]).await?;
+    let closed = runs::closed_before(&*database, NOON_US + 1, 10).await?;
+    assert_eq!(ids(&closed), [&run(3).id]);
+    Ok(())
+}
+
 pub async fn runs_are_listed_by_page_to_those_who_see_them(site: &Site) -> TestResult {
     let database = site.open();
     let prefixes = ["run-a-", "ci-run-b-", "CI-run-c-", "%-run-d-", "c_-run-e-", "ci-*-run-f-"];
@@ -319,6 +338,8 @@ pub async fn totals_of_which_nothing_is_left_are_forgotten_with_the_run(site: &S
     clear("run-1-gone").await?;
     clear("run-2-gone").await?;
     fold(&*database).await?;
+    let floors = [(code("run-1-trimmed"), seqs[3]), (code("run-1-unpurged"), seqs[4])];
+    storage::retention::raise(&*database, &floors).await?;
     // Removed, and neither folded nor purged yet.
     clear("run-1-late").await?;
     for floor in storage::retention::unpurged(&*database).await? {
@@ -338,6 +359,4 @@ pub async fn totals_of_which_nothing_is_left_are_forgotten_with_the_run(site: &S
     }
     assert_eq!(left, ["run-1-kept", "run-1-late", "run-1-unpurged", "run-2-gone"]);
     Ok(())
-    let floors = [(code("run-1-trimmed"), seqs[3]), (code("run-1-unpurged"), seqs[4])];
-    storage::retention::raise(&*database, &floors).await?;
 }
