@@ -1,29 +1,15 @@
 //! Closing runs. Each step can be done again, by whichever node: what is done is passed over, and two that close one run
 //! at once do no harm.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use super::Runs;
 use crate::database::DatabaseError;
 use crate::model::run::{AtClosing, RunState};
 use crate::model::time::id_at;
 use crate::model::{Change, EndpointCode, Run};
-use crate::shutdown::Shutdown;
 use crate::storage;
 use crate::storage::configuration::{Seen, Wanted};
-
-/// How often it is looked whether a run is over.
-const PAUSE: Duration = Duration::from_secs(1);
-
-/// How long a node that is gone keeps others from looking.
-const LEASE: Duration = Duration::from_secs(5);
-
-/// A closing that takes longer than this is joined: whoever began it may be gone.
-const STALLED: Duration = Duration::from_secs(5);
-
-/// Runs that are closed, and forgotten, between two looks at the lease.
-const STEP: u32 = 50;
 
 /// Items of configuration that are removed in one commit.
 const ITEMS: u32 = 500;
@@ -67,20 +53,39 @@ impl Runs {
     }
 
     async fn finish(&self, run: &Run, by: Option<&str>) -> Result<(), DatabaseError> {
-        let database = self.database.as_ref();
         self.revoke(run, by).await?;
+        self.settle(run, by).await?;
+        self.clear(run, by, None, None).await.map(drop)
+    }
+
+    /// Keeps what a run has caught, and removes its configuration.
+    pub(super) async fn settle(&self, run: &Run, by: Option<&str>) -> Result<(), DatabaseError> {
+        let database = self.database.as_ref();
         if run.counts.is_none() {
             let counts = serde_json::to_string(&self.count(run).await?).expect("texts and numbers are JSON");
             storage::runs::keep_counts(database, &run.id, &counts).await?;
         }
-        self.remove_configuration(run, by).await?;
-        if run.captures == AtClosing::Remove {
-            self.remove_captures(run, by).await?;
-        }
-        storage::runs::finish(database, &run.id, self.clock.now_us()).await
+        self.remove_configuration(run, by).await
     }
 
-    async fn revoke(&self, run: &Run, by: Option<&str>) -> Result<(), DatabaseError> {
+    /// The last of closing: removes captures, where they are not to stay, behind a code, and says that the run is
+    /// closed. Where that takes longer than until an instant it returns the code to go on behind.
+    pub(super) async fn clear(
+        &self,
+        run: &Run,
+        by: Option<&str>,
+        behind: Option<EndpointCode>,
+        until: Option<Instant>,
+    ) -> Result<Option<EndpointCode>, DatabaseError> {
+        if run.captures == AtClosing::Remove
+            && let Some(last) = self.remove_captures(run, by, behind, until).await?
+        {
+            return Ok(Some(last));
+        }
+        storage::runs::finish(self.database.as_ref(), &run.id, self.clock.now_us()).await.map(|()| None)
+    }
+
+    pub(super) async fn revoke(&self, run: &Run, by: Option<&str>) -> Result<(), DatabaseError> {
         let Some(token) = &run.token else { return Ok(()) };
         let (database, now_us) = (self.database.as_ref(), self.clock.now_us());
         if storage::tokens::revoke(database, token, now_us).await? {
@@ -114,13 +119,18 @@ impl Runs {
         Err(DatabaseError::Unavailable("too many others change the run's configuration".into()))
     }
 
-    async fn remove_captures(&self, run: &Run, by: Option<&str>) -> Result<(), DatabaseError> {
+    async fn remove_captures(
+        &self,
+        run: &Run,
+        by: Option<&str>,
+        mut behind: Option<EndpointCode>,
+        until: Option<Instant>,
+    ) -> Result<Option<EndpointCode>, DatabaseError> {
         let database = self.database.as_ref();
-        let mut behind: Option<EndpointCode> = None;
         loop {
             let last = behind.as_ref().map_or("", EndpointCode::as_str);
             let next = storage::run_counts::endpoint_behind(database, &run.prefix, last).await?;
-            let Some((endpoint, is_shown)) = next else { return Ok(()) };
+            let Some((endpoint, is_shown)) = next else { return Ok(None) };
             if is_shown {
                 let now_us = self.clock.now_us();
                 let id = id_at(now_us);
@@ -128,57 +138,16 @@ impl Runs {
                 (self.announce)(entry);
             }
             behind = Some(endpoint);
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(behind);
+            }
         }
     }
 
     /// Forgets a run that is closed, and once more what stands behind its prefix: a node may have taken its token
     /// for a moment after it was revoked.
-    async fn forget(&self, run: &Run) -> Result<(), DatabaseError> {
+    pub(super) async fn forget(&self, run: &Run) -> Result<(), DatabaseError> {
         self.remove_configuration(run, None).await?;
         storage::runs::forget(self.database.as_ref(), run).await
     }
-
-    /// Closes runs when their time is over, and forgets them later, until the node stops; one node at a time.
-    pub async fn keep(self: Arc<Self>, shutdown: Shutdown) {
-        loop {
-            if let Err(error) = self.look(&shutdown).await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "failed to look after runs");
-            }
-            tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
-                () = shutdown.stopped() => return,
-            }
-        }
-    }
-
-    async fn look(&self, shutdown: &Shutdown) -> Result<(), DatabaseError> {
-        let (database, now_us) = (self.database.as_ref(), self.clock.now_us());
-        self.metrics.runs_open.set(storage::runs::count_open(database).await?);
-        let (until_us, holder) = (now_us + us(LEASE), self.node.to_string());
-        if !storage::leases::claim(database, "runs", &holder, now_us, until_us).await? {
-            return Ok(());
-        }
-        for run in storage::runs::due(database, now_us, now_us - us(STALLED), STEP).await? {
-            if shutdown.is_stopped() {
-                return Ok(());
-            }
-            // One that cannot be closed keeps nobody else from being closed.
-            if let Err(error) = self.close(&run, None, None).await {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, run = run.id, "failed to close a run; it is tried again");
-            }
-        }
-        let before_us = now_us.saturating_sub(us(self.options.kept));
-        for run in storage::runs::closed_before(database, before_us, STEP).await? {
-            if let Err(error) = self.forget(&run).await {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, run = run.id, "failed to forget a run; it is tried again");
-            }
-        }
-        Ok(())
-    }
-}
-
-fn us(time: Duration) -> i64 {
-    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }

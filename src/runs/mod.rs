@@ -6,6 +6,7 @@
 
 mod closing;
 pub mod junit;
+mod keeper;
 mod order;
 mod summary;
 

@@ -159,7 +159,8 @@ pub async fn due(
         "SELECT ",
         columns_of_run!(),
         " FROM runs r WHERE r.state <> 'closed' AND ((r.state = 'open' AND r.expires_us <= $1) \
-           OR (r.state = 'closing' AND r.closing_us < $2)) ORDER BY r.expires_us, r.id LIMIT $3"
+           OR (r.state = 'closing' AND r.closing_us < $2)) \
+         ORDER BY CASE WHEN r.state = 'open' THEN 0 ELSE 1 END, r.expires_us, r.id LIMIT $3"
     ));
     let values = [Value::Int(now_us), Value::Int(begun_before_us), Value::Int(limit.into())];
     Ok(readable(&database.query(&SQL, &values).await?))
@@ -249,7 +250,6 @@ pub async fn verifications(database: &dyn Database, id: &str) -> Result<Vec<Veri
         .collect()
 }
 
-fn run(row: &Row) -> Result<Run, DatabaseError> {
 /// The runs of rows: one that this version cannot read is told in the log, and keeps no other from being closed.
 fn readable(rows: &[Row]) -> Vec<Run> {
     let readable = |row: &Row| {
@@ -262,6 +262,7 @@ fn readable(rows: &[Row]) -> Vec<Run> {
     rows.iter().filter_map(readable).collect()
 }
 
+fn run(row: &Row) -> Result<Run, DatabaseError> {
     let text = |column| row.text(column).map(str::to_owned);
     let text_or_null = |column| Ok::<_, DatabaseError>(row.text_or_null(column)?.map(str::to_owned));
     let labels: BTreeMap<String, String> =

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use creel::database::postgres::{PostgresDatabase, PostgresOptions};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -43,6 +44,17 @@ impl Run {
     fn target(&self, code: &str) -> String {
         format!("/r/{}{code}", self.prefix)
     }
+}
+
+/// The database of nodes, for what they are not asked.
+fn database_of(url: &str) -> TestResult<PostgresDatabase> {
+    Ok(PostgresDatabase::open(&PostgresOptions {
+        url: url.to_owned(),
+        pool_max: 2,
+        connect_timeout: Duration::from_secs(5),
+        statement_timeout: Duration::from_secs(10),
+        append_timeout: Duration::from_secs(10),
+    })?)
 }
 
 /// Opens a run with a token, or with an empty one.

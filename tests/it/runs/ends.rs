@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use creel::database::{Database as _, Sql};
 use futures_util::future::try_join_all;
 use libtest_mimic::Trial;
 use serde_json::json;
 
-use super::{LIMIT, close, closed, config, configured, open, post, summary};
+use super::{LIMIT, close, closed, config, configured, database_of, open, post, summary};
 use crate::harness::node::Node;
 use crate::harness::servers::shared_postgres;
 use crate::harness::{Needs, TestResult, check_problem, eventually, trials};
@@ -18,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         Needs::POSTGRES =>
             a_run_expires_when_the_node_that_opened_it_was_killed,
             a_closing_that_a_kill_cut_short_is_done_by_another_node,
+            a_run_that_takes_long_to_close_holds_up_no_other,
             of_two_that_close_a_run_at_once_both_are_told_the_same;
     }
 }
@@ -91,6 +93,29 @@ async fn a_closing_that_a_kill_cut_short_is_done_by_another_node() -> TestResult
     assert_eq!(found["captures"]["by_endpoint"].as_array().map(Vec::len), Some(ENDPOINTS));
     assert_eq!(configured(&other).await?, [] as [String; 0]);
     assert_eq!(get_json(&other, ROOT, "/api/captures").await?["captures"], json!([]));
+    Ok(())
+}
+
+async fn a_run_that_takes_long_to_close_holds_up_no_other() -> TestResult {
+    const EXPIRE: Sql = Sql::same("UPDATE runs SET expires_us = opened_us");
+    let database = shared_postgres().await?;
+    let node = guarded().database(database.url()).start().await?;
+    let order = json!({"name": "a", "captures": "remove", "token": true, "config": config()});
+    let (large, small) = (open(&node, &order).await?, open(&node, &order).await?);
+    for chunk in (0..2 * ENDPOINTS).collect::<Vec<_>>().chunks(20) {
+        try_join_all(chunk.iter().map(async |n| post(&node, &large.target(&format!("e{n}"))).await)).await?;
+    }
+    post(&node, &small.target("pay-1")).await?;
+    database_of(database.url())?.execute(&EXPIRE, &[]).await?;
+    let (after, before) = (closed(&node, &large).await, closed(&node, &small).await);
+    assert_eq!(
+        (&after["captures"]["total"], &before["captures"]["total"]),
+        (&json!(2 * ENDPOINTS), &json!(1))
+    );
+    let at = [&before, &after].map(|found| found["run"]["closed"].as_str().unwrap_or_default());
+    assert!(at[0] < at[1], "the large one was due first: {at:?}");
+    assert_eq!(configured(&node).await?, [] as [String; 0]);
+    assert_eq!(get_json(&node, ROOT, "/api/captures").await?["captures"], json!([]));
     Ok(())
 }
 

@@ -1,14 +1,11 @@
 //! The life of a run, from its opening to where it is forgotten.
 
-use std::time::Duration;
-
-use creel::database::postgres::{PostgresDatabase, PostgresOptions};
 use creel::model::run::{Verification, VerificationKind};
 use creel::storage;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use super::{close, config, configured, counted, open, open_by, post, summary};
+use super::{close, config, configured, counted, database_of, open, open_by, post, summary};
 use crate::harness::node::Node;
 use crate::harness::servers::shared_postgres;
 use crate::harness::{Needs, TestResult, check_problem, trials};
@@ -233,13 +230,7 @@ async fn what_a_run_was_asked_is_told_as_json_and_as_junit() -> TestResult {
     let server = shared_postgres().await?;
     let node = guarded().database(server.url()).start().await?;
     let run = open(&node, &json!({"name": "<a> & \"b\"", "labels": {"k<\"": "v&\n]]>"}})).await?;
-    let database = PostgresDatabase::open(&PostgresOptions {
-        url: server.url().to_owned(),
-        pool_max: 2,
-        connect_timeout: Duration::from_secs(5),
-        statement_timeout: Duration::from_secs(10),
-        append_timeout: Duration::from_secs(10),
-    })?;
+    let database = database_of(server.url())?;
     let asked = |name: &str, kind, why: Option<&str>| Verification {
         name: name.to_owned(),
         kind,
