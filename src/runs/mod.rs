@@ -9,6 +9,7 @@ pub mod junit;
 mod keeper;
 mod order;
 mod summary;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,8 @@ use crate::storage;
 use crate::storage::configuration::Wanted;
 use crate::storage::tokens::Token;
 pub use order::{Order, at_closing};
-pub use summary::{Counts, OfEndpoint, OfRule, Summary};
+pub use summary::{Counts, OfEndpoint, OfRule, Summary, Unsummed};
+pub use turns::{Turns, Uncounted};
 
 /// Random letters in a prefix. Nobody meets another's by chance, nor finds it by trying.
 const PREFIX_LETTERS: usize = 10;
@@ -61,6 +63,8 @@ pub struct Runs {
     pub announce: Announce,
     /// Who holds the lease.
     pub node: Uuid,
+    /// Who counts.
+    pub turns: Turns,
 }
 
 /// Who opens a run.
