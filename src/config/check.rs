@@ -119,6 +119,7 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         ("server.head_timeout_ms", server.head_timeout()),
         ("capture.body_idle_timeout_ms", capture.body_idle_timeout()),
         ("capture.body_timeout_ms", capture.body_timeout()),
+        ("api.body_timeout_ms", settings.api.body_timeout()),
         ("capture.websocket.idle_timeout_ms", capture.websocket.idle_timeout()),
         ("journal.commit_deadline_ms", journal.commit_deadline()),
         ("feed.head_poll_ms", feed.head_poll()),

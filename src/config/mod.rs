@@ -209,6 +209,7 @@ pub struct CorsRules {
 #[serde(deny_unknown_fields)]
 pub struct Api {
     pub enabled: bool,
+    body_timeout_ms: u64,
     pub page_default: u32,
     pub page_max: u32,
 }
@@ -308,6 +309,7 @@ durations! {
         connect_timeout = connect_timeout_ms: from_millis,
         statement_timeout = statement_timeout_ms: from_millis,
     }
+    Api { body_timeout = body_timeout_ms: from_millis }
     Retention { interval = interval_ms: from_millis }
     Reports {
         minutes_age = minutes_age_s_max: from_secs,

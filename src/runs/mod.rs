@@ -26,7 +26,7 @@ use crate::rules::document::Wish;
 use crate::rules::{Invalid, RuleOptions};
 use crate::storage;
 use crate::storage::configuration::Wanted;
-use crate::storage::tokens::Token;
+use crate::storage::tokens::{NotMade, Token};
 pub use order::{Order, at_closing};
 pub use summary::{Counts, OfEndpoint, OfRule, Summary};
 
@@ -67,6 +67,8 @@ pub struct Runs {
 pub struct Opener {
     /// As changes are recorded; None where nobody is asked.
     pub by: Option<String>,
+    /// The id of their token, where it is one of the database.
+    pub token: Option<String>,
     /// The endpoints that there are for them; None means all.
     pub pattern: Option<Glob>,
     /// When they are not let in any more, in microseconds. What they open is over by then.
@@ -94,6 +96,8 @@ pub enum Refused {
     Full(String),
     #[error("the run was over before all of it was there")]
     Over,
+    #[error("the token is not good any more")]
+    OpenerIsOver,
     #[error(transparent)]
     Database(#[from] DatabaseError),
 }
@@ -110,7 +114,7 @@ impl Runs {
             self.has_room(&wishes).await?;
             let run = self.drawn(order, opener, prefix);
             match storage::runs::open(self.database.as_ref(), run, self.options.open_max).await {
-                Ok(Some(run)) => return self.equip(run, wishes).await,
+                Ok(Some(run)) => return self.equip(run, wishes, opener).await,
                 Ok(None) => {
                     let most = self.options.open_max;
                     return Err(Refused::Full(format!("{most} runs are open; close some")));
@@ -161,8 +165,8 @@ impl Runs {
         Ok(())
     }
 
-    async fn equip(&self, run: Run, wishes: Vec<Wish>) -> Result<Opened, Refused> {
-        match self.put_in_force(&run, wishes).await {
+    async fn equip(&self, run: Run, wishes: Vec<Wish>, opener: &Opener) -> Result<Opened, Refused> {
+        match self.put_in_force(&run, wishes, opener).await {
             Ok(secret) => Ok(Opened { run, secret }),
             Err(refused) => {
                 if let Err(error) = self.abandon(&run).await {
@@ -175,7 +179,12 @@ impl Runs {
     }
 
     /// The configuration in one commit, then the token; its secret, where there is one.
-    async fn put_in_force(&self, run: &Run, wishes: Vec<Wish>) -> Result<Option<String>, Refused> {
+    async fn put_in_force(
+        &self,
+        run: &Run,
+        wishes: Vec<Wish>,
+        opener: &Opener,
+    ) -> Result<Option<String>, Refused> {
         let (database, by) = (self.database.as_ref(), run.opened_by.as_deref());
         let wanted: Vec<Wanted> = wishes
             .into_iter()
@@ -194,8 +203,11 @@ impl Runs {
             expires_us: Some(run.expires_us),
             revoked_us: None,
         };
-        let secret = storage::tokens::make(database, &token).await?;
-        let secret = secret.ok_or_else(|| Refused::Full(format!("{TOKENS_MAX} tokens are in force")))?;
+        let secret = storage::tokens::make(database, &token, opener.token.as_deref()).await?;
+        let secret = secret.map_err(|why| match why {
+            NotMade::Full => Refused::Full(format!("{TOKENS_MAX} tokens are in force")),
+            NotMade::MakerIsOver => Refused::OpenerIsOver,
+        })?;
         (self.announce)(storage::tokens::note(database, id, Change::Created, by, now_us).await?);
         // Whoever has closed it meanwhile may have looked before the token was there.
         let found = storage::runs::find(database, &run.id).await?;

@@ -31,7 +31,7 @@ pub async fn find(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let document = read_inquiry(&mut payload, &state).await?;
+    let document = read_inquiry(&mut payload, &caller, &state).await?;
     let mut object = Object::of(&document).map_err(wrong)?;
     let places = state.access.places(&caller.0);
     let selection = Selection::read(&mut object, &caller, &state).await?;
@@ -71,7 +71,7 @@ pub async fn count(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let document = read_inquiry(&mut payload, &state).await?;
+    let document = read_inquiry(&mut payload, &caller, &state).await?;
     let mut object = Object::of(&document).map_err(wrong)?;
     let selection = Selection::read(&mut object, &caller, &state).await?;
     let question = question(selection, &mut object, &caller, Order::OldestFirst, None)?;
@@ -93,7 +93,7 @@ pub async fn verify(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let document = read_inquiry(&mut payload, &state).await?;
+    let document = read_inquiry(&mut payload, &caller, &state).await?;
     let mut object = Object::of(&document).map_err(wrong)?;
     let mut selection = Selection::read(&mut object, &caller, &state).await?;
     let run = selection.run.take();

@@ -76,8 +76,12 @@ pub async fn record_in_run(run: &OfRun, made: &Verification<'_>, state: &State) 
 }
 
 /// The document of an inquiry, within the limit of documents.
-pub async fn read_inquiry(payload: &mut web::Payload, state: &State) -> Result<Value, Problem> {
-    read_json(payload, state.settings.rules.document_bytes_max, false).await
+pub async fn read_inquiry(
+    payload: &mut web::Payload,
+    caller: &Caller,
+    state: &State,
+) -> Result<Value, Problem> {
+    read_json(payload, caller, state, state.settings.rules.document_bytes_max, false).await
 }
 
 /// How a mistake in an inquiry is answered.

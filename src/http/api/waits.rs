@@ -52,7 +52,7 @@ pub async fn wait(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let document = read_inquiry(&mut payload, &state).await?;
+    let document = read_inquiry(&mut payload, &caller, &state).await?;
     let mut document = Object::of(&document).map_err(wrong)?;
     let selection = Selection::read(&mut document, &caller, &state).await?;
     let (form, shown_max) = form(&mut document, &state).map_err(wrong)?;

@@ -128,6 +128,7 @@ macro_rules! conformance {
         .chain(conformance! { $site, $needs, tokens =>
             a_token_is_live_until_it_is_revoked_or_expires,
             no_more_tokens_are_made_than_nodes_hold,
+            what_is_over_makes_no_token,
             of_all_that_claim_a_ticket_one_has_it,
             no_holder_takes_the_room_of_all_others,
             nodes_that_start_at_once_agree_on_a_key,

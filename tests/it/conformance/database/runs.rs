@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use super::*;
 
-fn run(number: u8) -> Run {
+pub fn run(number: u8) -> Run {
     Run {
         id: format!("id {number}"),
         name: "a run".to_owned(),
