@@ -126,6 +126,7 @@ pub struct Rules {
 #[serde(deny_unknown_fields)]
 pub struct Runs {
     pub open_max: u64,
+    pub config_bytes_max: usize,
     kept_s: u64,
 }
 

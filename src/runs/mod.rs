@@ -108,10 +108,10 @@ impl Runs {
     /// # Errors
     /// With the reason; what was done by then is undone, by the keeper where that fails too.
     pub async fn open(&self, order: &Order, opener: &Opener) -> Result<Opened, Refused> {
+        self.has_room(order).await?;
         for _ in 0..PREFIX_TRIES {
             let prefix = fresh_prefix(opener.pattern.as_ref())?;
             let wishes = order.wishes(&prefix, &self.options.rules).map_err(Refused::Configuration)?;
-            self.has_room(&wishes).await?;
             let run = self.drawn(order, opener, prefix);
             match storage::runs::open(self.database.as_ref(), run, self.options.open_max).await {
                 Ok(Some(run)) => return self.equip(run, wishes, opener).await,
@@ -149,17 +149,22 @@ impl Runs {
         }
     }
 
-    async fn has_room(&self, wishes: &[Wish]) -> Result<(), Refused> {
+    /// Asked before any item is looked at, so that what can never be is refused for little.
+    async fn has_room(&self, order: &Order) -> Result<(), Refused> {
         let kinds = [
             (ConfigurationKind::Endpoint, "endpoints", self.options.endpoints_max),
             (ConfigurationKind::Rule, "rules", self.options.rules_max),
         ];
         for (kind, list, most) in kinds {
-            let wished = wishes.iter().filter(|((of, _), _)| *of == kind).count() as u64;
+            let full = || Refused::Full(format!("there may be {most} {list}"));
+            let wished = order.named(list);
+            if wished > most {
+                return Err(full());
+            }
             if wished > 0
                 && storage::configuration::count(self.database.as_ref(), kind).await? + wished > most
             {
-                return Err(Refused::Full(format!("there may be {most} {list}")));
+                return Err(full());
             }
         }
         Ok(())

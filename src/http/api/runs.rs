@@ -33,8 +33,8 @@ pub async fn open(
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
     let document =
-        read_json(&mut payload, &caller, &state, state.settings.rules.config_bytes_max, false).await?;
-    let order = Order::parse(&document).map_err(wrong)?;
+        read_json(&mut payload, &caller, &state, state.settings.runs.config_bytes_max, false).await?;
+    let order = Order::parse(document).map_err(wrong)?;
     let asks_nobody_yet = caller.0.holder == Holder::Anybody && state.settings.auth.mode == AuthMode::Tokens;
     if order.token && asks_nobody_yet {
         return Err(wrong(Invalid::member("token", LOCKS_OUT)));
