@@ -13,7 +13,7 @@ use super::unique::Unique;
 use super::verify::Verification;
 use crate::model::{BodyContent, Capture};
 use crate::rules::object::Object;
-use crate::rules::{Seen, sample};
+use crate::rules::{Allowance, Seen, sample};
 
 /// A capture by its number, at a time in milliseconds.
 fn capture(number: usize, at_ms: i64, request: &Value) -> Capture {
@@ -32,7 +32,8 @@ fn numbers(verdict: &Verdict) -> Vec<usize> {
 
 fn verification(document: &Value) -> Result<Verification, String> {
     let mut object = Object::of(document).unwrap();
-    let parsed = Verification::parse(&mut object, 65_536).and_then(|claims| object.end().map(|()| claims));
+    let parsed = Verification::parse(&mut object, &mut Allowance::of_inquiry(65_536))
+        .and_then(|claims| object.end().map(|()| claims));
     parsed.map_err(|invalid| invalid.to_string())
 }
 

@@ -158,6 +158,7 @@ pub struct Stream {
 #[serde(deny_unknown_fields)]
 pub struct Inquiry {
     pub waiters_max: usize,
+    pub expressions_bytes_max: usize,
     wait_max_s: u64,
     pub scan_max: u64,
     scan_time_max_s: u64,

@@ -1,6 +1,7 @@
 //! Rules: which request is answered how. Pure: they read neither database nor clock, and wait for nobody.
 
 pub mod accept;
+pub mod allowance;
 pub mod document;
 pub mod endpoint;
 pub mod expression;
@@ -28,6 +29,7 @@ mod tests;
 pub mod traffcap;
 
 pub use accept::Accept;
+pub use allowance::Allowance;
 pub use endpoint::Endpoint;
 pub use expression::Expression;
 pub use invalid::Invalid;

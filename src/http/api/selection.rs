@@ -15,7 +15,7 @@ use crate::model::run::{self, VerificationKind};
 use crate::model::time::parse_rfc3339;
 use crate::model::{Filter, Glob, Since};
 use crate::rules::object::{Object, list, text};
-use crate::rules::{Expression, Invalid};
+use crate::rules::{Allowance, Expression, Invalid};
 
 /// `{"endpoint":"shop"|["a","b-*"],"run":"...","since":"...","match":{...}|"method=POST"}`, all of it within what the
 /// caller may see.
@@ -94,7 +94,12 @@ impl Selection {
     ///
     /// # Errors
     /// With what is wrong, or missing, and where.
-    pub async fn read(document: &mut Object<'_>, caller: &Caller, state: &State) -> Result<Self, Problem> {
+    pub async fn read(
+        document: &mut Object<'_>,
+        caller: &Caller,
+        state: &State,
+        allowance: &mut Allowance,
+    ) -> Result<Self, Problem> {
         let run = match document.text("run").map_err(wrong)? {
             Some(id) => Some(of_run(id, caller, state).await?),
             None => None,
@@ -114,7 +119,8 @@ impl Selection {
                 return Err(wrong(Invalid::member("since", why)));
             }
         };
-        let expression = document.read("match", |value| expression(value, state)).map_err(wrong)?;
+        let expression =
+            document.read("match", |value| Expression::parse_inquiry(value, allowance)).map_err(wrong)?;
         Ok(Self {
             filter: Filter::new(endpoints, Vec::new()).within(caller.0.pattern.clone()),
             since,
@@ -122,11 +128,6 @@ impl Selection {
             run,
         })
     }
-}
-
-/// An expression about kept captures: an object, or a text in the short form.
-pub fn expression(value: &Value, state: &State) -> Result<Expression, Invalid> {
-    Expression::parse_inquiry(value, state.settings.rules.pattern_bytes_max)
 }
 
 /// The time before which captures were received, for inquiries that have an end; in microseconds.
