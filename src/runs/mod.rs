@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng as _;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -24,6 +25,7 @@ use crate::model::time::id_at;
 use crate::model::{Change, ConfigurationKind, Cursor, Entry, Glob, Run, Scope};
 use crate::rules::document::Wish;
 use crate::rules::{Invalid, RuleOptions};
+use crate::shutdown::Shutdown;
 use crate::storage;
 use crate::storage::configuration::Wanted;
 use crate::storage::tokens::{NotMade, Token};
@@ -103,11 +105,30 @@ pub enum Refused {
 }
 
 impl Runs {
-    /// Opens a run. When it returns, its rules and its token are in force on every node.
+    /// Opens a run. When it returns, its rules and its token are in force on every node. It is done to its end, by a task
+    /// of its own, also where whoever asks for it goes away: then it is undone, since nobody knows of it.
     ///
     /// # Errors
     /// With the reason; what was done by then is undone, by the keeper where that fails too.
-    pub async fn open(&self, order: &Order, opener: &Opener) -> Result<Opened, Refused> {
+    pub async fn open(
+        self: &Arc<Self>,
+        order: Order,
+        opener: Opener,
+        shutdown: &Shutdown,
+    ) -> Result<Opened, Refused> {
+        let (tell, told) = oneshot::channel();
+        let runs = self.clone();
+        shutdown.spawn(async move {
+            let opened = runs.open_to_its_end(&order, &opener).await;
+            if let Err(Ok(Opened { run, .. })) = tell.send(opened) {
+                runs.undo(&run).await;
+            }
+        });
+        // The task is gone where the node is.
+        told.await.unwrap_or(Err(Refused::Over))
+    }
+
+    async fn open_to_its_end(&self, order: &Order, opener: &Opener) -> Result<Opened, Refused> {
         self.has_room(order).await?;
         for _ in 0..PREFIX_TRIES {
             let prefix = fresh_prefix(opener.pattern.as_ref())?;
@@ -174,12 +195,16 @@ impl Runs {
         match self.put_in_force(&run, wishes, opener).await {
             Ok(secret) => Ok(Opened { run, secret }),
             Err(refused) => {
-                if let Err(error) = self.abandon(&run).await {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, run = run.id, "failed to undo a run; it is closed when it expires");
-                }
+                self.undo(&run).await;
                 Err(refused)
             }
+        }
+    }
+
+    async fn undo(&self, run: &Run) {
+        if let Err(error) = self.abandon(run).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, run = run.id, "failed to undo a run; it is closed when it expires");
         }
     }
 

@@ -45,7 +45,7 @@ pub async fn open(
         pattern: caller.0.pattern.clone(),
         expires_us: caller.0.expires_us,
     };
-    let opened = state.runs.open(&order, &opener).await?;
+    let opened = state.runs.open(order, opener, &state.shutdown).await?;
     if opened.secret.is_some() {
         tell(&state).await;
     }

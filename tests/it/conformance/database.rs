@@ -137,6 +137,7 @@ macro_rules! conformance {
             a_run_begins_behind_what_was_caught_before,
             no_more_runs_are_open_than_may_be_whoever_opens,
             a_run_is_closed_step_by_step_and_each_is_taken_once,
+            a_run_that_nobody_waits_for_is_undone,
             runs_are_listed_by_page_to_those_who_see_them,
             what_a_run_was_asked_is_recorded_in_its_order_and_within_a_bound,
             what_a_prefix_has_caught_is_counted_in_steps,
