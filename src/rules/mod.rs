@@ -33,7 +33,7 @@ pub use allowance::Allowance;
 pub use endpoint::Endpoint;
 pub use expression::Expression;
 pub use invalid::Invalid;
-pub use key::Key;
+pub use key::{Digest, Key};
 pub use missed::{Failed, Missed};
 pub use reply::{Fault, Reply, RuleOptions};
 pub use rule::{Rule, Stamp};
