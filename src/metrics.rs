@@ -126,6 +126,7 @@ pub struct Metrics {
     pub subscribers: Gauge,
     pub subscribers_catching_up: Gauge,
     pub waiters: Gauge,
+    pub inquiry_expression_bytes: Gauge,
     pub slow_subscribers: Counter,
     pub deliveries: Counter,
     pub capture_sockets: Gauge,
@@ -237,6 +238,11 @@ impl Metrics {
                 Gauge::default()
             ),
             waiters: register!("waiters", "Waits for captures that go on now", Gauge::default()),
+            inquiry_expression_bytes: register!(
+                "inquiry_expression_bytes",
+                "Memory for the compiled expressions of inquiries, waits and streams, in bytes",
+                Gauge::default()
+            ),
             slow_subscribers: register!(
                 "slow_subscribers",
                 "Times a subscriber had to be fed from the database",

@@ -40,6 +40,14 @@ impl Holder {
         }
     }
 
+    /// The id of their token, where it is one of the database.
+    pub fn token(&self) -> Option<&str> {
+        match self {
+            Self::Token(id) => Some(id),
+            Self::Anybody | Self::Settings => None,
+        }
+    }
+
     pub fn named(name: &str) -> Self {
         match name {
             ANYBODY => Self::Anybody,

@@ -56,6 +56,7 @@ impl Nearest {
 
 #[cfg(test)]
 mod tests {
+    use crate::rules::Allowance;
     use serde_json::{Value, json};
 
     use super::*;
@@ -66,7 +67,7 @@ mod tests {
         let options = sample::SampleOptions { id: Uuid::nil(), now_us: 0, prefix: "r" };
         let capture = sample::capture(request, options).unwrap();
         let (BodyContent::Inline(body) | BodyContent::Parts { start: body }) = &capture.body.content;
-        let expression = Expression::parse_inquiry(expression, 65_536).unwrap();
+        let expression = Expression::parse_inquiry(expression, &mut Allowance::of_inquiry(65_536)).unwrap();
         nearest.look(&expression, &Seen::new(&capture, body), body_is_read);
     }
 

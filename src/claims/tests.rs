@@ -13,7 +13,7 @@ use super::unique::Unique;
 use super::verify::Verification;
 use crate::model::{BodyContent, Capture};
 use crate::rules::object::Object;
-use crate::rules::{Seen, sample};
+use crate::rules::{Allowance, Seen, sample};
 
 /// A capture by its number, at a time in milliseconds.
 fn capture(number: usize, at_ms: i64, request: &Value) -> Capture {
@@ -32,7 +32,8 @@ fn numbers(verdict: &Verdict) -> Vec<usize> {
 
 fn verification(document: &Value) -> Result<Verification, String> {
     let mut object = Object::of(document).unwrap();
-    let parsed = Verification::parse(&mut object, 65_536).and_then(|claims| object.end().map(|()| claims));
+    let parsed = Verification::parse(&mut object, &mut Allowance::of_inquiry(65_536))
+        .and_then(|claims| object.end().map(|()| claims));
     parsed.map_err(|invalid| invalid.to_string())
 }
 
@@ -172,14 +173,17 @@ fn a_value_that_comes_again_is_told_with_who_had_it_first() {
 #[test]
 fn what_can_not_be_remembered_is_not_decided() {
     let (mut unique, mut room) = (Unique::default(), 2);
-    for (number, value) in ["a", "b", "c"].into_iter().enumerate() {
-        unique.take(&capture(number, 0, &json!({})), &[value.into()], &mut room);
+    for (number, value) in [[1; 16], [2; 16], [3; 16]].into_iter().enumerate() {
+        unique.take(&capture(number, 0, &json!({})), Some(&[value]), &mut room);
     }
     let verdict = unique.verdict(true);
     assert_eq!((verdict.holds, room), (None, 0));
     assert!(verdict.why.unwrap().starts_with("there are more values than can be remembered"));
-    unique.take(&capture(9, 0, &json!({})), &["a".into()], &mut room);
+    unique.take(&capture(9, 0, &json!({})), Some(&[[1; 16]]), &mut room);
     assert_eq!(unique.verdict(true).holds, Some(false), "what is known to come again, does");
+    let mut unique = Unique::default();
+    unique.take(&capture(0, 0, &json!({})), None, &mut room);
+    assert_eq!(unique.verdict(true).holds, None, "what it has is not known");
 }
 
 #[test]
@@ -356,8 +360,8 @@ proptest! {
     ) {
         let (mut unique, mut room) = (Unique::default(), 1000);
         for (number, values) in values.iter().enumerate() {
-            let values: Vec<Vec<u8>> = values.iter().map(|value| vec![*value]).collect();
-            unique.take(&capture(number, 0, &json!({})), &values, &mut room);
+            let values: Vec<[u8; 16]> = values.iter().map(|value| [*value; 16]).collect();
+            unique.take(&capture(number, 0, &json!({})), Some(&values), &mut room);
         }
         let repeats = |number: &usize| {
             values[*number].iter().any(|value| values[..*number].iter().flatten().any(|earlier| earlier == value))

@@ -3,14 +3,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use ring::digest::{SHA256, digest};
 use uuid::Uuid;
 
 use super::evidence::{Evidence, Verdict, add};
 use crate::model::Capture;
-
-/// As much of a value's SHA-256 as is kept: nobody finds two values with the same.
-type Digest = [u8; 16];
+use crate::rules::Digest;
 
 /// Remembers values by their digests.
 #[derive(Debug, Clone, Default)]
@@ -22,19 +19,25 @@ pub struct Unique {
     captures: Vec<Evidence>,
     /// A value could not be remembered.
     is_full: bool,
+    /// Captures whose values were too large, or took too long to look at.
+    unread: u64,
 }
 
 impl Unique {
-    /// The next capture, with the values that it has; `room` is how many more may be remembered. Within a capture a
+    /// The next capture, with the values that it has, or None where that is not known; `room` is how many more may be remembered. Within a capture a
     /// value may stand several times.
-    pub fn take(&mut self, capture: &Capture, values: &[Vec<u8>], room: &mut usize) {
+    pub fn take(&mut self, capture: &Capture, values: Option<&[Digest]>, room: &mut usize) {
+        let Some(values) = values else {
+            self.unread += 1;
+            return;
+        };
         if values.is_empty() {
             return;
         }
         self.found += 1;
         let mut earlier = None;
         for value in values {
-            match self.first.entry(shortened(value)) {
+            match self.first.entry(*value) {
                 Entry::Occupied(known) if *known.get() == capture.id => {}
                 Entry::Occupied(known) => earlier = earlier.or(Some(*known.get())),
                 Entry::Vacant(_) if *room == 0 => self.is_full = true,
@@ -59,6 +62,11 @@ impl Unique {
             };
             return Verdict::broken(self.found, why, self.captures.clone());
         }
+        if self.unread > 0 {
+            let why =
+                format!("values of {} captures are too large, or take too long to look at", self.unread);
+            return Verdict { why: Some(why), ..Verdict::undecided(self.found) };
+        }
         match (self.is_full, all) {
             (true, _) => {
                 let why =
@@ -69,10 +77,4 @@ impl Unique {
             (false, true) => Verdict::holding(self.found),
         }
     }
-}
-
-fn shortened(value: &[u8]) -> Digest {
-    let mut shortened = Digest::default();
-    shortened.copy_from_slice(&digest(&SHA256, value).as_ref()[..16]);
-    shortened
 }

@@ -12,7 +12,7 @@ use super::order::{InOrder, Others};
 use super::spacing::{Bounds, Spacing, Terms};
 use super::unique::Unique;
 use crate::rules::object::{Object, list};
-use crate::rules::{Expression, Invalid, Key, Seen};
+use crate::rules::{Allowance, Expression, Invalid, Key, Seen};
 
 /// Claims in a document, expressions with a name, steps of an order, gaps of a spacing.
 const CLAIMS_MAX: usize = 50;
@@ -61,12 +61,12 @@ pub struct Told<'a> {
 }
 
 impl Verification {
-    /// Takes `expressions` and `claims` out of a document.
+    /// Takes `expressions` and `claims` out of a document, all of whose inquiries share an allowance.
     ///
     /// # Errors
     /// With the first mistake and its place.
-    pub fn parse(document: &mut Object<'_>, pattern_bytes_max: usize) -> Result<Self, Invalid> {
-        let mut reading = Reading { pattern_bytes_max, expressions: Vec::new(), names: HashMap::new() };
+    pub fn parse(document: &mut Object<'_>, allowance: &mut Allowance) -> Result<Self, Invalid> {
+        let mut reading = Reading { allowance, expressions: Vec::new(), names: HashMap::new() };
         document.read("expressions", |value| reading.names(value))?;
         let claims = document.read("claims", |value| {
             let claims = list(value, CLAIMS_MAX, |claim| reading.named(claim))?;
@@ -106,7 +106,7 @@ impl Verification {
                 Claim::Count(place, number) if about(place) => number.take(seen.capture),
                 Claim::Spacing(place, spacing) if about(place) => spacing.take(seen.capture),
                 Claim::UniqueBy(place, key, unique) if about(place) => {
-                    unique.take(seen.capture, &key.values(seen), room);
+                    unique.take(seen.capture, key.digests(seen).as_deref(), room);
                 }
                 Claim::InOrder(steps, order) => order.take(seen.capture, |step| matches(steps[step])),
                 Claim::Count(..) | Claim::Spacing(..) | Claim::UniqueBy(..) => {}
@@ -133,14 +133,14 @@ impl Verification {
 }
 
 /// What was read of a document so far.
-struct Reading<'a> {
-    pattern_bytes_max: usize,
+struct Reading<'a, 'b> {
+    allowance: &'b mut Allowance,
     expressions: Vec<Expression>,
     /// The places of those that have a name.
     names: HashMap<&'a str, usize>,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> Reading<'a, '_> {
     fn names(&mut self, value: &'a Value) -> Result<(), Invalid> {
         let members = value.as_object().ok_or_else(|| Invalid::here("an object is expected"))?;
         if members.len() > NAMES_MAX {
@@ -171,7 +171,7 @@ impl<'a> Reading<'a> {
         if self.expressions.len() == EXPRESSIONS_MAX {
             return Err(Invalid::here(format!("there are over {EXPRESSIONS_MAX} expressions")));
         }
-        self.expressions.push(Expression::parse_inquiry(value, self.pattern_bytes_max)?);
+        self.expressions.push(Expression::parse_inquiry(value, self.allowance)?);
         Ok(self.expressions.len() - 1)
     }
 

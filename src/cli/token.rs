@@ -122,17 +122,19 @@ async fn act(database: &dyn Database, command: &TokenCommand) -> Result<(), Toke
             create(database, Token::of(order, now_us)).await
         }
         TokenCommand::List(_) => list(database, now_us).await,
-        TokenCommand::Revoke(args) => match storage::tokens::revoke(database, &args.id, now_us).await? {
-            true => Ok(()),
-            false => Err(TokenError::Unknown),
-        },
+        TokenCommand::Revoke(args) => {
+            match storage::tokens::revoke(database, &args.id, now_us).await?.as_slice() {
+                [] => Err(TokenError::Unknown),
+                _ => Ok(()),
+            }
+        }
     }
 }
 
 /// The secret stands alone on stdout, for scripts; what is told of it beside goes to stderr.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the secret is this command's output")]
 async fn create(database: &dyn Database, token: Token) -> Result<(), TokenError> {
-    let secret = storage::tokens::make(database, &token).await?.ok_or(TokenError::TooMany)?;
+    let secret = storage::tokens::make(database, &token, None).await?.map_err(|_| TokenError::TooMany)?;
     eprintln!("{} is not shown again; its id is {}", token.name, token.id);
     println!("{secret}");
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::{AuthMode, Settings};
 use crate::model::limits::RESERVED_PREFIXES;
+use crate::rules::allowance::INQUIRY_BYTES_MAX;
 
 /// The longest head of a request, in bytes: actix's limit, and the flat sum of a capture.
 const HEAD_BYTES_MAX: usize = 132 * 1024;
@@ -119,6 +120,7 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         ("server.head_timeout_ms", server.head_timeout()),
         ("capture.body_idle_timeout_ms", capture.body_idle_timeout()),
         ("capture.body_timeout_ms", capture.body_timeout()),
+        ("api.body_timeout_ms", settings.api.body_timeout()),
         ("capture.websocket.idle_timeout_ms", capture.websocket.idle_timeout()),
         ("journal.commit_deadline_ms", journal.commit_deadline()),
         ("feed.head_poll_ms", feed.head_poll()),
@@ -148,6 +150,10 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
     want(
         capture.body_timeout() <= std::time::Duration::from_secs(1800),
         "capture.body_timeout_ms: this must be at most 1800000",
+    );
+    want(
+        inquiry.expressions_bytes_max >= INQUIRY_BYTES_MAX,
+        &format!("inquiry.expressions_bytes_max: this must be at least {INQUIRY_BYTES_MAX}"),
     );
     want(journal.body_part_bytes <= 1_048_576, "journal.body_part_bytes: this must be at most 1048576");
     want(

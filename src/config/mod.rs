@@ -126,6 +126,7 @@ pub struct Rules {
 #[serde(deny_unknown_fields)]
 pub struct Runs {
     pub open_max: u64,
+    pub config_bytes_max: usize,
     kept_s: u64,
 }
 
@@ -157,6 +158,7 @@ pub struct Stream {
 #[serde(deny_unknown_fields)]
 pub struct Inquiry {
     pub waiters_max: usize,
+    pub expressions_bytes_max: usize,
     wait_max_s: u64,
     pub scan_max: u64,
     scan_time_max_s: u64,
@@ -209,6 +211,7 @@ pub struct CorsRules {
 #[serde(deny_unknown_fields)]
 pub struct Api {
     pub enabled: bool,
+    body_timeout_ms: u64,
     pub page_default: u32,
     pub page_max: u32,
 }
@@ -308,6 +311,7 @@ durations! {
         connect_timeout = connect_timeout_ms: from_millis,
         statement_timeout = statement_timeout_ms: from_millis,
     }
+    Api { body_timeout = body_timeout_ms: from_millis }
     Retention { interval = interval_ms: from_millis }
     Reports {
         minutes_age = minutes_age_s_max: from_secs,

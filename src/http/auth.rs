@@ -50,6 +50,15 @@ impl Caller {
         }
     }
 
+    /// That they would be let in still: time has passed since they were, while they sent a body.
+    pub fn check_still(&self, state: &State) -> Result<(), Problem> {
+        if state.access.holds(&self.0) {
+            return Ok(());
+        }
+        state.metrics.unauthorized.inc();
+        Err(token_is_over())
+    }
+
     /// That a rule is one of the caller's: both its name and the endpoints that it is for lie within the
     /// pattern, so that neither tells of anybody else's.
     pub fn check_rule(&self, name: &str, scope: Option<&Glob>) -> Result<(), Problem> {
@@ -150,6 +159,11 @@ fn ticket(request: &HttpRequest) -> Option<&str> {
 
 fn token_is_needed() -> Problem {
     Problem::because(Kind::Unauthorized, "send `Authorization: Bearer <token>`")
+}
+
+/// Whoever had a token, and has it no more.
+pub fn token_is_over() -> Problem {
+    Problem::because(Kind::Unauthorized, "the token is not good any more")
 }
 
 impl From<Denied> for Problem {

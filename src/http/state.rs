@@ -14,10 +14,12 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::database::Database;
 use crate::feed::{Hub, Publisher};
+use crate::http::problem::{Kind, Problem};
 use crate::inquiry::Inquiries;
-use crate::intake::Intake;
+use crate::intake::{Budget, Intake, Reserved};
 use crate::metrics::Metrics;
 use crate::model::{EndpointCode, Entry};
+use crate::rules::Allowance;
 use crate::rules::template::RenderLimits;
 use crate::runs::Runs;
 use crate::shutdown::Shutdown;
@@ -41,6 +43,8 @@ pub struct State {
     pub sockets: Arc<Semaphore>,
     /// Places for waits.
     pub waiters: Arc<Semaphore>,
+    /// What expressions of inquiries, waits and streams hold.
+    expressions: Arc<Budget>,
     pub render_limits: RenderLimits,
     /// Sockets that have begun to close.
     closing: AtomicU64,
@@ -67,6 +71,10 @@ impl State {
             subscribers: Arc::new(Semaphore::new(settings.stream.subscribers_max)),
             sockets: Arc::new(Semaphore::new(settings.capture.websocket.sockets_max)),
             waiters: Arc::new(Semaphore::new(settings.inquiry.waiters_max)),
+            expressions: Budget::new(
+                settings.inquiry.expressions_bytes_max,
+                metrics.inquiry_expression_bytes.clone(),
+            ),
             render_limits: settings.rules.render_limits(),
             settings,
             database,
@@ -91,6 +99,22 @@ impl State {
 
     pub fn broker_is_up(&self) -> bool {
         *self.broker.state().borrow() == BrokerState::Connected
+    }
+
+    /// What the expressions of one inquiry may take.
+    pub fn allowance(&self) -> Allowance {
+        Allowance::of_inquiry(self.settings.rules.pattern_bytes_max)
+    }
+
+    /// Room on this node for what an inquiry's expressions take, for as long as they are held.
+    ///
+    /// # Errors
+    /// Where there is none (`inquiry.expressions_bytes_max`).
+    pub fn hold(&self, taken: &Allowance) -> Result<Reserved, Problem> {
+        self.expressions.reserve(taken.bytes()).ok_or_else(|| {
+            Problem::because(Kind::Overloaded, "too much is asked for at a time on this node")
+                .retry_after(self.settings.journal.retry_after_s)
+        })
     }
 
     /// Told once, when the listeners are bound.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::endpoint::Endpoint;
 use super::invalid::Invalid;
+use super::relative::absolute;
 use super::reply::RuleOptions;
 use super::rule::{Rule, Stamp};
 use crate::model::{ConfigurationKind, EndpointCode};
@@ -22,6 +23,20 @@ pub type Wish = (Key, String);
 
 /// What a document wishes for, checked, in its order.
 pub fn wishes(document: &Value, options: &RuleOptions) -> Result<Vec<Wish>, Invalid> {
+    wishes_as(document, options, |_, _| {})
+}
+
+/// The same of a document whose names are relative to a prefix, as a run's are: they are wished for behind it.
+pub fn wishes_behind(document: &Value, prefix: &str, options: &RuleOptions) -> Result<Vec<Wish>, Invalid> {
+    wishes_as(document, options, |kind, item| absolute(kind, item, prefix))
+}
+
+/// Items are changed one by one, in a copy that each needs anyway, so that the document is not held twice.
+fn wishes_as(
+    document: &Value,
+    options: &RuleOptions,
+    change: impl Fn(ConfigurationKind, &mut Value),
+) -> Result<Vec<Wish>, Invalid> {
     let members = document.as_object().ok_or_else(|| Invalid::here("an object is expected"))?;
     if let Some(unknown) = members.keys().find(|name| !KINDS.iter().any(|(_, list, _)| list == name)) {
         return Err(Invalid::member(unknown, "this is not known here; there are `endpoints` and `rules`"));
@@ -34,6 +49,8 @@ pub fn wishes(document: &Value, options: &RuleOptions) -> Result<Vec<Wish>, Inva
             Some(items) => items.as_array().ok_or_else(|| Invalid::member(list, "a list is expected"))?,
         };
         for (place, item) in items.iter().enumerate() {
+            let mut item = item.clone();
+            change(kind, &mut item);
             let wish = wish(kind, item, name_key, options).map_err(|why| why.within(place).within(list))?;
             if !names.insert(wish.0.clone()) {
                 let twice = format!("`{}` stands twice", wish.0.1);
@@ -47,13 +64,12 @@ pub fn wishes(document: &Value, options: &RuleOptions) -> Result<Vec<Wish>, Inva
 
 fn wish(
     kind: ConfigurationKind,
-    item: &Value,
+    mut document: Value,
     name_key: &str,
     options: &RuleOptions,
 ) -> Result<Wish, Invalid> {
-    let name = item.get(name_key).and_then(Value::as_str);
+    let name = document.get(name_key).and_then(Value::as_str);
     let name = name.ok_or_else(|| Invalid::member(name_key, "this is missing"))?.to_owned();
-    let mut document = item.clone();
     without_marks(&mut document, name_key);
     match kind {
         ConfigurationKind::Endpoint => {

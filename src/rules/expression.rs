@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::allowance::{Allowance, NODES_MAX};
 use super::invalid::Invalid;
 use super::object::{Object, list};
 use super::operator::{self, Operator};
@@ -12,9 +13,8 @@ use super::seen::Seen;
 use super::short;
 use crate::model::time::rfc3339;
 
-/// Levels of a tree, and its nodes in all.
+/// Levels of a tree.
 const DEPTH_MAX: usize = 32;
-const NODES_MAX: usize = 1_000;
 
 /// How much of a value an explanation shows, in characters, and how many of them.
 const SHOWN_CHARS: usize = 200;
@@ -49,22 +49,21 @@ impl Expression {
     /// # Errors
     /// With the first mistake and its place.
     pub fn parse(value: &Value, pattern_bytes_max: usize) -> Result<Self, Invalid> {
-        let reading = Reading { pattern_bytes_max, about: About::Request };
-        reading.node(value, DEPTH_MAX, &mut { NODES_MAX }).map(Self)
+        let mut allowance = Allowance::of_rule(pattern_bytes_max);
+        Reading(About::Request).node(value, DEPTH_MAX, &mut allowance).map(Self)
     }
 
     /// Reads an inquiry about kept captures: a tree, whose leaves may look at more than a rule's, or a text in the
-    /// short form ([`short`]).
+    /// short form ([`short`]). All inquiries of one document share an allowance.
     ///
     /// # Errors
     /// With the first mistake and its place.
-    pub fn parse_inquiry(value: &Value, pattern_bytes_max: usize) -> Result<Self, Invalid> {
-        let reading = Reading { pattern_bytes_max, about: About::Kept };
-        let mut left = NODES_MAX;
-        let Value::String(text) = value else { return reading.node(value, DEPTH_MAX, &mut left).map(Self) };
+    pub fn parse_inquiry(value: &Value, allowance: &mut Allowance) -> Result<Self, Invalid> {
+        let reading = Reading(About::Kept);
+        let Value::String(text) = value else { return reading.node(value, DEPTH_MAX, allowance).map(Self) };
         let terms = short::terms(text)?;
         let mut node = |term: &short::Term<'_>| {
-            reading.node(&term.tree, DEPTH_MAX, &mut left).map_err(|invalid| term.wrong(&invalid))
+            reading.node(&term.tree, DEPTH_MAX, allowance).map_err(|invalid| term.wrong(&invalid))
         };
         Ok(Self(Node::All(terms.iter().map(&mut node).collect::<Result<_, _>>()?)))
     }
@@ -125,19 +124,14 @@ pub struct Explained {
 
 /// How a tree is read.
 #[derive(Clone, Copy)]
-struct Reading {
-    pattern_bytes_max: usize,
-    about: About,
-}
+struct Reading(About);
 
 impl Reading {
-    fn node(self, value: &Value, depth: usize, left: &mut usize) -> Result<Node, Invalid> {
+    fn node(self, value: &Value, depth: usize, left: &mut Allowance) -> Result<Node, Invalid> {
         if depth == 0 {
             return Err(Invalid::here(format!("the tree has over {DEPTH_MAX} levels")));
         }
-        *left = left
-            .checked_sub(1)
-            .ok_or_else(|| Invalid::here(format!("the tree has over {NODES_MAX} nodes")))?;
+        left.take_node()?;
         let mut object = Object::of(value)?;
         let mut nodes = |value| list(value, NODES_MAX, |item| self.node(item, depth - 1, left));
         let parsed = if object.has("all") {
@@ -148,7 +142,7 @@ impl Reading {
             let inner = object.read("not", |value| self.node(value, depth - 1, left))?;
             Node::Not(Box::new(inner.expect("it is there")))
         } else if object.has("at") {
-            Node::Leaf(Box::new(self.leaf(&mut object, value)?))
+            Node::Leaf(Box::new(self.leaf(&mut object, value, left)?))
         } else {
             return Err(Invalid::here("`all`, `any`, `not` or a leaf with `at` is expected"));
         };
@@ -156,13 +150,14 @@ impl Reading {
         Ok(parsed)
     }
 
-    fn leaf(self, object: &mut Object<'_>, written: &Value) -> Result<Leaf, Invalid> {
-        let place = Place::parse(object, self.about)?;
+    fn leaf(self, object: &mut Object<'_>, written: &Value, left: &mut Allowance) -> Result<Leaf, Invalid> {
+        let place = Place::parse(object, self.0)?;
         let default = object.text("default")?.map(str::to_owned);
         let parsed = match place.is_instant() {
             true => operator::parse_instant(object)?,
-            false => operator::parse(object, self.pattern_bytes_max)?,
+            false => operator::parse(object, left.pattern_bytes_max, left.kept())?,
         };
+        left.take_leaf(written, parsed.operator.pattern_bytes())?;
         let (operator, inverted) = (parsed.operator, parsed.inverted);
         Ok(Leaf { place, operator, inverted, default, written: Arc::new(written.clone()) })
     }

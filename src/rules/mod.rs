@@ -1,6 +1,7 @@
 //! Rules: which request is answered how. Pure: they read neither database nor clock, and wait for nobody.
 
 pub mod accept;
+pub mod allowance;
 pub mod document;
 pub mod endpoint;
 pub mod expression;
@@ -28,10 +29,11 @@ mod tests;
 pub mod traffcap;
 
 pub use accept::Accept;
+pub use allowance::Allowance;
 pub use endpoint::Endpoint;
 pub use expression::Expression;
 pub use invalid::Invalid;
-pub use key::Key;
+pub use key::{Digest, Key};
 pub use missed::{Failed, Missed};
 pub use reply::{Fault, Reply, RuleOptions};
 pub use rule::{Rule, Stamp};

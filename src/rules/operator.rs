@@ -40,6 +40,8 @@ pub enum Operator {
 pub struct Pattern {
     regex: Regex,
     looks_at: usize,
+    /// What it takes at most, in bytes, with what a search keeps for the next.
+    bytes: usize,
 }
 
 /// A search takes time as the product of pattern and value at worst, and cannot be interrupted. At this product, in
@@ -49,6 +51,18 @@ const SEARCH_MAX: usize = 4 << 30;
 /// Sizes of compiled patterns that are told apart, in bytes. Most are in the first; Unicode's `\\w` alone is in the
 /// third.
 const COMPILED_BYTES: [usize; 4] = [4 << 10, 16 << 10, 64 << 10, 256 << 10];
+
+/// What a search keeps of what it has found out about a pattern, so that the next is quicker: where it is kept little,
+/// hostile values make searches slow rather than large. Of usual patterns it is less than this either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Up to some MiB, as the regex crate does by itself.
+    Much,
+    /// The size of the compiled pattern, and at least [`KEPT_BYTES`].
+    Little,
+}
+
+const KEPT_BYTES: usize = 32 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
@@ -91,7 +105,7 @@ pub struct Parsed {
 }
 
 /// Reads the one operator of a leaf, and `ignore_case` and `subset` where it has such.
-pub fn parse(leaf: &mut Object<'_>, pattern_bytes_max: usize) -> Result<Parsed, Invalid> {
+pub fn parse(leaf: &mut Object<'_>, pattern_bytes_max: usize, kept: Kept) -> Result<Parsed, Invalid> {
     let given: Vec<&'static str> = NAMES.into_iter().filter(|name| leaf.has(name)).collect();
     let name = match given.as_slice() {
         [one] => *one,
@@ -107,8 +121,9 @@ pub fn parse(leaf: &mut Object<'_>, pattern_bytes_max: usize) -> Result<Parsed, 
     let mut inverted = false;
     let operator = match name {
         "matches" => {
-            let compiled = leaf
-                .read(name, |value| pattern(super::object::text(value)?, ignore_case, pattern_bytes_max))?;
+            let compiled = leaf.read(name, |value| {
+                pattern(super::object::text(value)?, ignore_case, pattern_bytes_max, kept)
+            })?;
             Operator::Matches(compiled.expect("it is there"))
         }
         "equals" => Operator::Equals(operand(leaf)?),
@@ -171,14 +186,21 @@ pub fn parse_instant(leaf: &mut Object<'_>) -> Result<Parsed, Invalid> {
 }
 
 /// Compiles a pattern within a bound on its size, and says where it is wrong.
-pub fn pattern(text: &str, ignore_case: bool, bytes_max: usize) -> Result<Pattern, Invalid> {
+pub fn pattern(text: &str, ignore_case: bool, bytes_max: usize, kept: Kept) -> Result<Pattern, Invalid> {
     let mut parser = regex_syntax::ParserBuilder::new().utf8(false).case_insensitive(ignore_case).build();
     parser.parse(text).map_err(|error| Invalid::here(why_no_pattern(&error)))?;
     let sizes = COMPILED_BYTES.into_iter().filter(|size| *size < bytes_max).chain([bytes_max]);
     for compiled_bytes in sizes {
         let mut builder = RegexBuilder::new(text);
+        let kept_bytes = (kept == Kept::Little).then(|| compiled_bytes.max(KEPT_BYTES));
+        if let Some(bytes) = kept_bytes {
+            builder.dfa_size_limit(bytes);
+        }
         match builder.case_insensitive(ignore_case).size_limit(compiled_bytes).build() {
-            Ok(regex) => return Ok(Pattern { regex, looks_at: SEARCH_MAX / compiled_bytes.max(1) }),
+            Ok(regex) => {
+                let looks_at = SEARCH_MAX / compiled_bytes.max(1);
+                return Ok(Pattern { regex, looks_at, bytes: compiled_bytes + kept_bytes.unwrap_or(0) });
+            }
             Err(regex::Error::CompiledTooBig(_)) => {}
             Err(other) => return Err(Invalid::here(other)),
         }
@@ -238,6 +260,14 @@ impl Operator {
                 Found::Instant(us) => comparison.allows(us.cmp(own)),
                 _ => false,
             },
+        }
+    }
+
+    /// What a pattern takes, in bytes; 0 where there is none.
+    pub fn pattern_bytes(&self) -> usize {
+        match self {
+            Self::Matches(pattern) => pattern.bytes,
+            _ => 0,
         }
     }
 

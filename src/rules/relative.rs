@@ -1,34 +1,32 @@
-//! A document whose names are relative to a prefix, as a run's are: made absolute, so that it can be kept beside all
-//! others. What is no such document is left as it is, for whoever reads it then to say so.
+//! An item of a document whose names are relative to a prefix, as a run's are: made absolute, so that it can be kept
+//! beside all others. What is no such item is left as it is, for whoever reads it then to say so.
 
 use serde_json::Value;
 
-use crate::model::Glob;
+use crate::model::{ConfigurationKind, Glob};
 
 /// Operators by which a rule looks at a code from its beginning.
 const FROM_THE_START: [&str; 3] = ["equals", "starts_with", "in"];
 
-/// Puts a prefix before the names of rules, endpoints and scenarios in a document, before the rules' scopes (a rule
-/// without one is for all codes behind the prefix), and before the codes that their expressions name.
-pub fn absolute(document: &mut Value, prefix: &str) {
-    for endpoint in items(document, "endpoints") {
-        put_before(endpoint, "code", prefix);
+/// Puts a prefix before the name of an endpoint or a rule, and of a rule's scenario, before a rule's scope (one without is
+/// for all codes behind the prefix), and before the codes that its expression names.
+pub fn absolute(kind: ConfigurationKind, item: &mut Value, prefix: &str) {
+    if kind == ConfigurationKind::Endpoint {
+        return put_before(item, "code", prefix);
     }
-    for rule in items(document, "rules") {
-        put_before(rule, "name", prefix);
-        put_before(rule, "scenario/name", prefix);
-        match rule.get_mut("scope") {
-            Some(Value::String(scope)) => scope.insert_str(0, &Glob::escaped(prefix)),
-            Some(Value::Null) | None => {
-                if let Some(members) = rule.as_object_mut() {
-                    members.insert("scope".to_owned(), Glob::starting_with(prefix).to_string().into());
-                }
+    put_before(item, "name", prefix);
+    put_before(item, "scenario/name", prefix);
+    match item.get_mut("scope") {
+        Some(Value::String(scope)) => scope.insert_str(0, &Glob::escaped(prefix)),
+        Some(Value::Null) | None => {
+            if let Some(members) = item.as_object_mut() {
+                members.insert("scope".to_owned(), Glob::starting_with(prefix).to_string().into());
             }
-            Some(_) => {}
         }
-        if let Some(expression) = rule.get_mut("match") {
-            in_expression(expression, prefix);
-        }
+        Some(_) => {}
+    }
+    if let Some(expression) = item.get_mut("match") {
+        in_expression(expression, prefix);
     }
 }
 
@@ -76,43 +74,50 @@ mod tests {
 
     #[test]
     fn every_name_of_a_document_stands_behind_the_prefix() {
-        let mut document = json!({
-            "endpoints": [{"code": "shop", "labels": {"code": "x"}}],
-            "rules": [
-                {"name": "a", "reply": {"body": "a"}},
-                {"name": "b", "scope": "shop-*", "scenario": {"name": "cart", "requires": "full"},
-                 "match": {"all": [
+        for (kind, mut item, expected) in [
+            (
+                ConfigurationKind::Endpoint,
+                json!({"code": "shop", "labels": {"code": "x"}}),
+                json!({"code": "a*-shop", "labels": {"code": "x"}}),
+            ),
+            (
+                ConfigurationKind::Rule,
+                json!({"name": "a", "reply": {"body": "a"}}),
+                json!({"name": "a*-a", "scope": r"a\*-*", "reply": {"body": "a"}}),
+            ),
+            (
+                ConfigurationKind::Rule,
+                json!({"name": "b", "scope": "shop-*", "scenario": {"name": "cart", "requires": "full"},
+                "match": {"all": [
                     {"at": "endpoint", "equals": "shop"}, {"not": {"at": "endpoint", "in": ["x", "y"]}},
                     {"any": [{"at": "endpoint", "ends_with": "z"}, {"at": "path", "starts_with": "/a"}]},
-                 ]}},
-            ],
-        });
-        absolute(&mut document, r"a*-");
-        let expected = json!({
-            "endpoints": [{"code": "a*-shop", "labels": {"code": "x"}}],
-            "rules": [
-                {"name": "a*-a", "scope": r"a\*-*", "reply": {"body": "a"}},
-                {"name": "a*-b", "scope": r"a\*-shop-*", "scenario": {"name": "a*-cart", "requires": "full"},
-                 "match": {"all": [
+                ]}}),
+                json!({"name": "a*-b", "scope": r"a\*-shop-*", "scenario": {"name": "a*-cart", "requires": "full"},
+                "match": {"all": [
                     {"at": "endpoint", "equals": "a*-shop"}, {"not": {"at": "endpoint", "in": ["a*-x", "a*-y"]}},
                     {"any": [{"at": "endpoint", "ends_with": "z"}, {"at": "path", "starts_with": "/a"}]},
-                 ]}},
-            ],
-        });
-        assert_eq!(document, expected);
+                ]}}),
+            ),
+        ] {
+            absolute(kind, &mut item, r"a*-");
+            assert_eq!(item, expected);
+        }
     }
 
     #[test]
-    fn what_is_no_document_is_left_as_it_is() {
+    fn what_is_no_item_is_left_as_it_is() {
         for written in [
             json!(null),
             json!([]),
-            json!({"rules": {"a": 1}, "endpoints": 7}),
-            json!({"rules": [1, "x", {"name": 1, "scope": 2, "scenario": "s", "match": []}], "endpoints": [null]}),
+            json!(1),
+            json!("x"),
+            json!({"code": 1, "name": 1, "scope": 2, "scenario": "s", "match": []}),
         ] {
-            let mut document = written.clone();
-            absolute(&mut document, "run-");
-            assert_eq!(document, written);
+            for kind in [ConfigurationKind::Endpoint, ConfigurationKind::Rule] {
+                let mut item = written.clone();
+                absolute(kind, &mut item, "run-");
+                assert_eq!(item, written);
+            }
         }
     }
 }

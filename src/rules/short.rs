@@ -258,10 +258,11 @@ mod tests {
 
     use super::*;
     use crate::model::BodyContent;
-    use crate::rules::{Expression, Seen, sample};
+    use crate::rules::{Allowance, Expression, Seen, sample};
 
-    fn why(text: &str) -> String {
-        Expression::parse_inquiry(&text.into(), 65_536).unwrap_err().to_string()
+    fn read(text: &str) -> Result<Expression, String> {
+        let read = Expression::parse_inquiry(&text.into(), &mut Allowance::of_inquiry(65_536));
+        read.map_err(|invalid| invalid.to_string())
     }
 
     #[test]
@@ -311,7 +312,7 @@ mod tests {
             ),
         ] {
             assert_eq!(parse(text).unwrap(), json!({ "all": tree }), "{text}");
-            assert!(Expression::parse_inquiry(&text.into(), 65_536).is_ok(), "{text}");
+            assert!(read(text).is_ok(), "{text}");
         }
     }
 
@@ -337,7 +338,7 @@ mod tests {
             ("received=now", "`received=now`: an instant is compared, with one of `lt`"),
             ("received>yesterday", "`received>yesterday`: an RFC 3339 instant is expected"),
         ] {
-            let why = why(text);
+            let why = read(text).unwrap_err();
             assert!(why.starts_with(expected), "{text}: {why}");
         }
     }
@@ -366,7 +367,7 @@ mod tests {
                 }
                 Err(invalid) => prop_assert!(invalid.why.starts_with('`'), "{}", invalid.why),
             }
-            drop(Expression::parse_inquiry(&text.into(), 4_096));
+            drop(read(&text));
         }
 
         #[test]
@@ -383,8 +384,7 @@ mod tests {
             let capture = sample::capture(&request, options).unwrap();
             let BodyContent::Inline(body) = &capture.body.content else { unreachable!("samples have their bodies") };
             let holds = |text: String| {
-                let expression = Expression::parse_inquiry(&text.clone().into(), 65_536);
-                expression.unwrap_or_else(|why| panic!("{text}: {why}")).matches(&Seen::new(&capture, body))
+                read(&text).unwrap_or_else(|why| panic!("{text}: {why}")).matches(&Seen::new(&capture, body))
             };
             let value = quoted(&value);
             let found = format!("header.X-It={value} json.$.v={value} header.x-it*={value}");

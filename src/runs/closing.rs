@@ -98,8 +98,8 @@ impl Runs {
     pub(super) async fn revoke(&self, run: &Run, by: Option<&str>) -> Result<(), DatabaseError> {
         let Some(token) = &run.token else { return Ok(()) };
         let (database, now_us) = (self.database.as_ref(), self.clock.now_us());
-        if storage::tokens::revoke(database, token, now_us).await? {
-            (self.announce)(storage::tokens::note(database, token, Change::Removed, by, now_us).await?);
+        for id in storage::tokens::revoke(database, token, now_us).await? {
+            (self.announce)(storage::tokens::note(database, &id, Change::Removed, by, now_us).await?);
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng as _;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -26,9 +27,10 @@ use crate::model::time::id_at;
 use crate::model::{Change, ConfigurationKind, Cursor, Entry, Glob, Run, Scope};
 use crate::rules::document::Wish;
 use crate::rules::{Invalid, RuleOptions};
+use crate::shutdown::Shutdown;
 use crate::storage;
 use crate::storage::configuration::Wanted;
-use crate::storage::tokens::Token;
+use crate::storage::tokens::{NotMade, Token};
 pub use order::{Order, at_closing};
 pub use summary::{Counts, OfEndpoint, OfRule, Summary, Unsummed};
 pub use turns::{Turns, Uncounted};
@@ -72,6 +74,8 @@ pub struct Runs {
 pub struct Opener {
     /// As changes are recorded; None where nobody is asked.
     pub by: Option<String>,
+    /// The id of their token, where it is one of the database.
+    pub token: Option<String>,
     /// The endpoints that there are for them; None means all.
     pub pattern: Option<Glob>,
     /// When they are not let in any more, in microseconds. What they open is over by then.
@@ -99,23 +103,44 @@ pub enum Refused {
     Full(String),
     #[error("the run was over before all of it was there")]
     Over,
+    #[error("the token is not good any more")]
+    OpenerIsOver,
     #[error(transparent)]
     Database(#[from] DatabaseError),
 }
 
 impl Runs {
-    /// Opens a run. When it returns, its rules and its token are in force on every node.
+    /// Opens a run. When it returns, its rules and its token are in force on every node. It is done to its end, by a task
+    /// of its own, also where whoever asks for it goes away: then it is undone, since nobody knows of it.
     ///
     /// # Errors
     /// With the reason; what was done by then is undone, by the keeper where that fails too.
-    pub async fn open(&self, order: &Order, opener: &Opener) -> Result<Opened, Refused> {
+    pub async fn open(
+        self: &Arc<Self>,
+        order: Order,
+        opener: Opener,
+        shutdown: &Shutdown,
+    ) -> Result<Opened, Refused> {
+        let (tell, told) = oneshot::channel();
+        let runs = self.clone();
+        shutdown.spawn(async move {
+            let opened = runs.open_to_its_end(&order, &opener).await;
+            if let Err(Ok(Opened { run, .. })) = tell.send(opened) {
+                runs.undo(&run).await;
+            }
+        });
+        // The task is gone where the node is.
+        told.await.unwrap_or(Err(Refused::Over))
+    }
+
+    async fn open_to_its_end(&self, order: &Order, opener: &Opener) -> Result<Opened, Refused> {
+        self.has_room(order).await?;
         for _ in 0..PREFIX_TRIES {
             let prefix = fresh_prefix(opener.pattern.as_ref())?;
             let wishes = order.wishes(&prefix, &self.options.rules).map_err(Refused::Configuration)?;
-            self.has_room(&wishes).await?;
             let run = self.drawn(order, opener, prefix);
             match storage::runs::open(self.database.as_ref(), run, self.options.open_max).await {
-                Ok(Some(run)) => return self.equip(run, wishes).await,
+                Ok(Some(run)) => return self.equip(run, wishes, opener).await,
                 Ok(None) => {
                     let most = self.options.open_max;
                     return Err(Refused::Full(format!("{most} runs are open; close some")));
@@ -150,37 +175,51 @@ impl Runs {
         }
     }
 
-    async fn has_room(&self, wishes: &[Wish]) -> Result<(), Refused> {
+    /// Asked before any item is looked at, so that what can never be is refused for little.
+    async fn has_room(&self, order: &Order) -> Result<(), Refused> {
         let kinds = [
             (ConfigurationKind::Endpoint, "endpoints", self.options.endpoints_max),
             (ConfigurationKind::Rule, "rules", self.options.rules_max),
         ];
         for (kind, list, most) in kinds {
-            let wished = wishes.iter().filter(|((of, _), _)| *of == kind).count() as u64;
+            let full = || Refused::Full(format!("there may be {most} {list}"));
+            let wished = order.named(list);
+            if wished > most {
+                return Err(full());
+            }
             if wished > 0
                 && storage::configuration::count(self.database.as_ref(), kind).await? + wished > most
             {
-                return Err(Refused::Full(format!("there may be {most} {list}")));
+                return Err(full());
             }
         }
         Ok(())
     }
 
-    async fn equip(&self, run: Run, wishes: Vec<Wish>) -> Result<Opened, Refused> {
-        match self.put_in_force(&run, wishes).await {
+    async fn equip(&self, run: Run, wishes: Vec<Wish>, opener: &Opener) -> Result<Opened, Refused> {
+        match self.put_in_force(&run, wishes, opener).await {
             Ok(secret) => Ok(Opened { run, secret }),
             Err(refused) => {
-                if let Err(error) = self.abandon(&run).await {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::warn!(error, run = run.id, "failed to undo a run; it is closed when it expires");
-                }
+                self.undo(&run).await;
                 Err(refused)
             }
         }
     }
 
+    async fn undo(&self, run: &Run) {
+        if let Err(error) = self.abandon(run).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, run = run.id, "failed to undo a run; it is closed when it expires");
+        }
+    }
+
     /// The configuration in one commit, then the token; its secret, where there is one.
-    async fn put_in_force(&self, run: &Run, wishes: Vec<Wish>) -> Result<Option<String>, Refused> {
+    async fn put_in_force(
+        &self,
+        run: &Run,
+        wishes: Vec<Wish>,
+        opener: &Opener,
+    ) -> Result<Option<String>, Refused> {
         let (database, by) = (self.database.as_ref(), run.opened_by.as_deref());
         let wanted: Vec<Wanted> = wishes
             .into_iter()
@@ -199,8 +238,11 @@ impl Runs {
             expires_us: Some(run.expires_us),
             revoked_us: None,
         };
-        let secret = storage::tokens::make(database, &token).await?;
-        let secret = secret.ok_or_else(|| Refused::Full(format!("{TOKENS_MAX} tokens are in force")))?;
+        let secret = storage::tokens::make(database, &token, opener.token.as_deref()).await?;
+        let secret = secret.map_err(|why| match why {
+            NotMade::Full => Refused::Full(format!("{TOKENS_MAX} tokens are in force")),
+            NotMade::MakerIsOver => Refused::OpenerIsOver,
+        })?;
         (self.announce)(storage::tokens::note(database, id, Change::Created, by, now_us).await?);
         // Whoever has closed it meanwhile may have looked before the token was there.
         let found = storage::runs::find(database, &run.id).await?;

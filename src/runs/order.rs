@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::model::run::{AtClosing, RUN_TTL_S_DEFAULT, RUN_TTL_S_MAX};
-use crate::rules::document::{Wish, wishes};
+use crate::rules::document::{Wish, wishes_behind};
 use crate::rules::endpoint::labels;
 use crate::rules::object::{Object, text};
-use crate::rules::relative::absolute;
 use crate::rules::rule::check_name;
 use crate::rules::{Invalid, RuleOptions};
 
@@ -31,8 +30,9 @@ impl Order {
     ///
     /// # Errors
     /// With the first mistake and its place. What is wrong with `config` is told by [`Self::wishes`].
-    pub fn parse(document: &Value) -> Result<Self, Invalid> {
-        let mut object = Object::of(document)?;
+    pub fn parse(mut document: Value) -> Result<Self, Invalid> {
+        let config = document.as_object_mut().and_then(|members| members.remove("config"));
+        let mut object = Object::of(&document)?;
         let name = object.read("name", |value| {
             let name = text(value)?;
             check_name(name).map(|()| name.to_owned())
@@ -44,18 +44,22 @@ impl Order {
             ttl_us: i64::try_from(ttl_s * 1_000_000).expect("it is within bounds"),
             captures: object.read("captures", at_closing)?.unwrap_or_default(),
             token: object.flag("token")?.unwrap_or(false),
-            config: object.take("config").cloned(),
+            config: config.filter(|config| !config.is_null()),
         };
         object.end()?;
         Ok(order)
     }
 
+    /// How many items it names in a list of its configuration, whatever they are.
+    pub(super) fn named(&self, list: &str) -> u64 {
+        let items = self.config.as_ref().and_then(|config| config.get(list)?.as_array());
+        items.map_or(0, |items| items.len() as u64)
+    }
+
     /// What it wishes for under a prefix.
     pub(super) fn wishes(&self, prefix: &str, options: &RuleOptions) -> Result<Vec<Wish>, Invalid> {
         let Some(config) = &self.config else { return Ok(Vec::new()) };
-        let mut document = config.clone();
-        absolute(&mut document, prefix);
-        wishes(&document, options).map_err(|invalid| invalid.within("config"))
+        wishes_behind(config, prefix, options).map_err(|invalid| invalid.within("config"))
     }
 }
 
@@ -72,11 +76,11 @@ mod tests {
 
     #[test]
     fn an_order_is_what_it_says_or_refused_with_the_place() {
-        let order = Order::parse(&json!({"name": "a"})).unwrap();
+        let order = Order::parse(json!({"name": "a"})).unwrap();
         assert_eq!((order.ttl_us, order.captures, order.token), (3_600_000_000, AtClosing::Keep, false));
         let all = json!({"name": "a", "labels": {"job": "7"}, "ttl_s": 604_800, "captures": "remove", "token": true,
             "config": {"rules": []}});
-        assert_eq!(Order::parse(&all).unwrap().labels["job"], "7");
+        assert_eq!(Order::parse(all).unwrap().labels["job"], "7");
         for (document, at) in [
             (json!([]), ""),
             (json!({}), "/name"),
@@ -91,7 +95,7 @@ mod tests {
             (json!({"name": "a", "more": 1}), "/more"),
         ] {
             assert_eq!(
-                Order::parse(&document).map_err(|invalid| invalid.at),
+                Order::parse(document.clone()).map_err(|invalid| invalid.at),
                 Err(at.to_owned()),
                 "{document}"
             );

@@ -55,11 +55,23 @@ pub struct LiveToken {
     pub expires_us: Option<i64>,
 }
 
-/// Makes a token's secret, which is known to nobody but the caller, and keeps the token. None where as many as may be
-/// are in force.
-pub async fn make(database: &dyn Database, token: &Token) -> Result<Option<String>, DatabaseError> {
+/// Why a token is not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotMade {
+    /// As many as may be are in force.
+    Full,
+    /// The token that it is made with is not in force any more.
+    MakerIsOver,
+}
+
+/// Makes a token's secret, which is known to nobody but the caller, and keeps the token, as [`create`] does.
+pub async fn make(
+    database: &dyn Database,
+    token: &Token,
+    maker: Option<&str>,
+) -> Result<Result<String, NotMade>, DatabaseError> {
     let secret = fresh_token();
-    Ok(create(database, token, &digest(&secret)).await?.then_some(secret))
+    Ok(create(database, token, maker, &digest(&secret)).await?.map(|()| secret))
 }
 
 /// Has the journal tell that a token was made or revoked, by its id.
@@ -76,13 +88,25 @@ pub async fn note(
         .await
 }
 
-/// Keeps a token by the SHA-256 of its secret. False where as many as may be are in force.
-pub async fn create(database: &dyn Database, token: &Token, hash: &[u8]) -> Result<bool, DatabaseError> {
+/// Keeps a token by the SHA-256 of its secret, where the one that it is made with, if there is such (by its id), is in
+/// force still. That one's end and this are one after the other, so that nothing it makes outlives it unseen.
+pub async fn create(
+    database: &dyn Database,
+    token: &Token,
+    maker: Option<&str>,
+    hash: &[u8],
+) -> Result<Result<(), NotMade>, DatabaseError> {
     const SWEEP: Sql = Sql::same("DELETE FROM tokens WHERE revoked_us < $1 OR expires_us < $1");
     const INSERT: Sql = Sql::same(
         "INSERT INTO tokens (id, name, hash, scope, pattern, created_us, expires_us) \
          SELECT $1, $2, $3, $4, $5, $6, $7 WHERE $8 > (SELECT count(*) FROM tokens \
-           WHERE revoked_us IS NULL AND (expires_us IS NULL OR expires_us > $6)) RETURNING id",
+           WHERE revoked_us IS NULL AND (expires_us IS NULL OR expires_us > $6)) \
+           AND (CAST($9 AS TEXT) IS NULL OR EXISTS (SELECT 1 FROM tokens m WHERE m.id = $9 \
+             AND m.revoked_us IS NULL AND (m.expires_us IS NULL OR m.expires_us > $6))) RETURNING id",
+    );
+    const MAKER: Sql = Sql::same(
+        "SELECT count(*) FROM tokens WHERE id = $1 AND revoked_us IS NULL \
+           AND (expires_us IS NULL OR expires_us > $2)",
     );
     let values = vec![
         Value::Text(token.id.clone()),
@@ -93,28 +117,31 @@ pub async fn create(database: &dyn Database, token: &Token, hash: &[u8]) -> Resu
         Value::Int(token.created_us),
         token.expires_us.map_or(Value::Null, Value::Int),
         Value::Int(TOKENS_MAX.into()),
+        maker.map_or(Value::Null, |id| Value::Text(id.to_owned())),
     ];
     let over = vec![Value::Int(token.created_us - SHOWN_AFTERWARDS_US)];
-    let results = database.batch(&[(&SWEEP, over), (&INSERT, values), (&RAISE, vec![])]).await?;
-    Ok(!results[1].is_empty())
+    let of_maker = vec![Value::Text(maker.unwrap_or_default().to_owned()), Value::Int(token.created_us)];
+    // The mark comes first: whoever changes tokens waits for it, and sees what was done before.
+    let statements = [(&RAISE, vec![]), (&SWEEP, over), (&MAKER, of_maker), (&INSERT, values)];
+    let results = database.batch(&statements).await?;
+    if !results[3].is_empty() {
+        return Ok(Ok(()));
+    }
+    let maker_is_live = results[2].first().map_or(Ok(0), |row| row.int(0))? > 0;
+    Ok(Err(if maker.is_none() || maker_is_live { NotMade::Full } else { NotMade::MakerIsOver }))
 }
 
-/// Revokes a token, and those of the runs that were opened with it, and so on. False where there is none such that is
-/// not revoked already.
-pub async fn revoke(database: &dyn Database, id: &str, now_us: i64) -> Result<bool, DatabaseError> {
+/// Revokes a token, and those of the runs that were opened with it, and so on, also where it is revoked itself already.
+/// Returns the ids of those that it has revoked.
+pub async fn revoke(database: &dyn Database, id: &str, now_us: i64) -> Result<Vec<String>, DatabaseError> {
     const REVOKE: Sql = Sql::same(
         "WITH RECURSIVE of (id) AS (SELECT t.id FROM tokens t WHERE t.id = $1 \
            UNION SELECT r.token FROM runs r JOIN of ON r.opened_by = of.id WHERE r.token IS NOT NULL) \
          UPDATE tokens SET revoked_us = $2 WHERE id IN (SELECT id FROM of) AND revoked_us IS NULL RETURNING id",
     );
     let values = vec![Value::Text(id.to_owned()), Value::Int(now_us)];
-    let results = database.batch(&[(&REVOKE, values), (&RAISE, vec![])]).await?;
-    for row in &results[0] {
-        if row.text(0)? == id {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let results = database.batch(&[(&RAISE, vec![]), (&REVOKE, values)]).await?;
+    results[1].iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }
 
 const RAISE: Sql = Sql::same("UPDATE marks SET seq = seq + 1 WHERE name = 'tokens'");

@@ -10,14 +10,22 @@ use crate::harness::node::{Node, NodeBuilder};
 mod inquiries;
 mod patterns;
 mod scopes;
+mod slow;
 mod streams;
 mod tickets;
 
 pub fn trials() -> Vec<Trial> {
-    [scopes::trials(), patterns::trials(), inquiries::trials(), streams::trials(), tickets::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        scopes::trials(),
+        slow::trials(),
+        patterns::trials(),
+        inquiries::trials(),
+        streams::trials(),
+        tickets::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The settings' own token.

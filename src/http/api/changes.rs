@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 
+use crate::http::auth::Caller;
 use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
@@ -133,8 +134,25 @@ pub fn most(state: &State, kind: ConfigurationKind) -> u64 {
     }
 }
 
-/// The body of a request to the API, within the limit of documents.
-pub async fn read_document(payload: &mut web::Payload, bytes_max: usize) -> Result<Bytes, Problem> {
+/// The body of a request to the API, within the limit of documents, and within their time. Whoever sends it is asked for
+/// again when it is there: a token that was revoked meanwhile changes nothing any more.
+pub async fn read_document(
+    payload: &mut web::Payload,
+    caller: &Caller,
+    state: &State,
+    bytes_max: usize,
+) -> Result<Bytes, Problem> {
+    let most = state.settings.api.body_timeout();
+    let body = tokio::time::timeout(most, read_body(payload, bytes_max)).await;
+    let body = body.map_err(|_| {
+        let why = format!("a document takes at most {} ms", most.as_millis());
+        Problem::because(Kind::BodyTimeout, why)
+    })??;
+    caller.check_still(state)?;
+    Ok(body)
+}
+
+async fn read_body(payload: &mut web::Payload, bytes_max: usize) -> Result<Bytes, Problem> {
     let mut body = BytesMut::new();
     while let Some(piece) = payload.next().await {
         let piece = piece.map_err(|error| Problem::because(Kind::BadRequest, error))?;
@@ -150,10 +168,12 @@ pub async fn read_document(payload: &mut web::Payload, bytes_max: usize) -> Resu
 /// The body as JSON; an empty one is an empty object where that is allowed.
 pub async fn read_json(
     payload: &mut web::Payload,
+    caller: &Caller,
+    state: &State,
     bytes_max: usize,
     may_be_empty: bool,
 ) -> Result<Value, Problem> {
-    let body = read_document(payload, bytes_max).await?;
+    let body = read_document(payload, caller, state, bytes_max).await?;
     if body.is_empty() && may_be_empty {
         return Ok(Value::Object(Map::new()));
     }

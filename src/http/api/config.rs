@@ -62,7 +62,7 @@ pub async fn replace(
 ) -> Result<HttpResponse, Problem> {
     let query = Query::parse(request.query_string(), &["dry_run", "prune"], &[])?;
     let (dry_run, prune) = (query.flag("dry_run")?, query.flag("prune")?);
-    let body = read_document(&mut payload, state.settings.rules.config_bytes_max).await?;
+    let body = read_document(&mut payload, &caller, &state, state.settings.rules.config_bytes_max).await?;
     let document = if is_yaml(request.headers(), header::CONTENT_TYPE) {
         serde_saphyr::from_slice(&body)
             .map_err(|error| Problem::because(Kind::BadRequest, format!("this is no YAML: {error}")))?

@@ -85,7 +85,8 @@ pub async fn generate(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let mut document = read_json(&mut payload, state.settings.rules.document_bytes_max, true).await?;
+    let mut document =
+        read_json(&mut payload, &caller, &state, state.settings.rules.document_bytes_max, true).await?;
     let given = document.as_object_mut().and_then(|members| members.remove("code"));
     let code = match given.as_ref().map(|code| code.as_str().map(EndpointCode::parse)) {
         None => caller.new_code(&random_code())?,
@@ -108,7 +109,8 @@ pub async fn save(
     let code = code_of(&request)?;
     caller.check_endpoint(&code)?;
     Query::refuse(request.query_string())?;
-    let document = read_json(&mut payload, state.settings.rules.document_bytes_max, true).await?;
+    let document =
+        read_json(&mut payload, &caller, &state, state.settings.rules.document_bytes_max, true).await?;
     put(&state, &caller, &code, document, &Precondition::of(request.headers())).await
 }
 

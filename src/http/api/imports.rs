@@ -24,7 +24,8 @@ pub async fn import(
     if query.one("format") != Some("traffcap") {
         return Err(invalid("format", "it must be said, and there is `traffcap`"));
     }
-    let given = json(&read_document(&mut payload, state.settings.rules.config_bytes_max).await?)?;
+    let given =
+        json(&read_document(&mut payload, &caller, &state, state.settings.rules.config_bytes_max).await?)?;
     let options = state.intake.configuration().options();
     let settings = ImportOptions {
         prefix: &state.settings.capture.prefix,

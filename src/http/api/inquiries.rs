@@ -31,10 +31,11 @@ pub async fn find(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let document = read_inquiry(&mut payload, &state).await?;
+    let document = read_inquiry(&mut payload, &caller, &state).await?;
     let mut object = Object::of(&document).map_err(wrong)?;
+    let mut allowance = state.allowance();
     let places = state.access.places(&caller.0);
-    let selection = Selection::read(&mut object, &caller, &state).await?;
+    let selection = Selection::read(&mut object, &caller, &state, &mut allowance).await?;
     let order = object.read("order", order).map_err(wrong)?.unwrap_or(Order::OldestFirst);
     let behind = object.text("cursor").map_err(wrong)?;
     let behind = behind.map(|cursor| places.read(cursor)).transpose();
@@ -44,6 +45,7 @@ pub async fn find(
     let limit = object.within("limit", 1, api.page_max.into()).map_err(wrong)?;
     let question = question(selection, &mut object, &caller, order, behind)?;
     object.end().map_err(wrong)?;
+    let _held = state.hold(&allowance)?;
 
     let mut page = Page {
         out: b"{\"captures\":[".to_vec(),
@@ -71,11 +73,13 @@ pub async fn count(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let document = read_inquiry(&mut payload, &state).await?;
+    let document = read_inquiry(&mut payload, &caller, &state).await?;
     let mut object = Object::of(&document).map_err(wrong)?;
-    let selection = Selection::read(&mut object, &caller, &state).await?;
+    let mut allowance = state.allowance();
+    let selection = Selection::read(&mut object, &caller, &state, &mut allowance).await?;
     let question = question(selection, &mut object, &caller, Order::OldestFirst, None)?;
     object.end().map_err(wrong)?;
+    let _held = state.hold(&allowance)?;
 
     let mut count = Counted(0);
     let found = state.inquiries.look(&state.inquiries.turn().await?, &question, &mut count).await?;
@@ -93,15 +97,17 @@ pub async fn verify(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let document = read_inquiry(&mut payload, &state).await?;
+    let document = read_inquiry(&mut payload, &caller, &state).await?;
     let mut object = Object::of(&document).map_err(wrong)?;
-    let mut selection = Selection::read(&mut object, &caller, &state).await?;
+    let mut allowance = state.allowance();
+    let mut selection = Selection::read(&mut object, &caller, &state, &mut allowance).await?;
     let run = selection.run.take();
     let name = object.read("name", claims::verify::name).map_err(wrong)?;
-    let claims = claims::Verification::parse(&mut object, state.settings.rules.pattern_bytes_max);
+    let claims = claims::Verification::parse(&mut object, &mut allowance);
     let mut claims = Claims(claims.map_err(wrong)?);
     let question = question(selection, &mut object, &caller, Order::OldestFirst, None)?;
     object.end().map_err(wrong)?;
+    let _held = state.hold(&allowance)?;
 
     let found = state.inquiries.look(&state.inquiries.turn().await?, &question, &mut claims).await?;
     let told = claims.0.told(found.next.is_none());
@@ -114,7 +120,10 @@ pub async fn verify(
             passed: failed.is_empty(),
             why: (!failed.is_empty()).then(|| failed.join("; ")),
         };
-        record_in_run(run, &made, &state).await?;
+        // The verdict is known: where keeping it fails it is told nevertheless, as a wait's is.
+        if let Err(problem) = record_in_run(run, &made, &state).await {
+            tracing::warn!(problem = %problem, "failed to record a verification with its run");
+        }
     }
     let shown: Vec<Value> = told.iter().map(shown).collect();
     let next = written(found, &state.access.places(&caller.0));

@@ -80,7 +80,7 @@ pub async fn save(
     Query::refuse(request.query_string())?;
     let name = name_of(&request)?;
     let most = state.settings.rules.document_bytes_max;
-    let mut document = read_json(&mut payload, most, false).await?;
+    let mut document = read_json(&mut payload, &caller, &state, most, false).await?;
     changes::without_marks(&mut document, "name");
     let options = state.intake.configuration().options();
     let rule = Rule::parse(&name, &document, Stamp::default(), options)
@@ -182,7 +182,7 @@ pub async fn set_scenario(
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
     let name = name_of(&request)?;
-    let wanted = read_json(&mut payload, 4_096, false).await?;
+    let wanted = read_json(&mut payload, &caller, &state, 4_096, false).await?;
     let value = wanted.get("state").and_then(Value::as_str);
     let value = value.ok_or_else(|| Problem::because(Kind::BadRequest, "/state: text is expected"))?;
     check_name(value).map_err(|invalid| Problem::because(Kind::BadRequest, invalid.within("state")))?;

@@ -9,7 +9,7 @@ use super::selection::wrong;
 use super::tokens::tell;
 use crate::access::Holder;
 use crate::config::AuthMode;
-use crate::http::auth::Caller;
+use crate::http::auth::{Caller, token_is_over};
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
 use crate::model::run::{RunState, Verification};
@@ -32,18 +32,20 @@ pub async fn open(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let document = read_json(&mut payload, state.settings.rules.config_bytes_max, false).await?;
-    let order = Order::parse(&document).map_err(wrong)?;
+    let document =
+        read_json(&mut payload, &caller, &state, state.settings.runs.config_bytes_max, false).await?;
+    let order = Order::parse(document).map_err(wrong)?;
     let asks_nobody_yet = caller.0.holder == Holder::Anybody && state.settings.auth.mode == AuthMode::Tokens;
     if order.token && asks_nobody_yet {
         return Err(wrong(Invalid::member("token", LOCKS_OUT)));
     }
     let opener = Opener {
         by: caller.by().map(str::to_owned),
+        token: caller.0.holder.token().map(str::to_owned),
         pattern: caller.0.pattern.clone(),
         expires_us: caller.0.expires_us,
     };
-    let opened = state.runs.open(&order, &opener).await?;
+    let opened = state.runs.open(order, opener, &state.shutdown).await?;
     if opened.secret.is_some() {
         tell(&state).await;
     }
@@ -91,7 +93,8 @@ pub async fn close(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let document = read_json(&mut payload, state.settings.rules.document_bytes_max, true).await?;
+    let document =
+        read_json(&mut payload, &caller, &state, state.settings.rules.document_bytes_max, true).await?;
     let mut members = Object::of(&document).map_err(wrong)?;
     let captures = members.read("captures", at_closing).map_err(wrong)?;
     members.end().map_err(wrong)?;
@@ -196,6 +199,7 @@ impl From<Refused> for Problem {
             Refused::Configuration(invalid) => Self::because(Kind::InvalidConfiguration, invalid),
             Refused::Pattern => Self::because(Kind::Forbidden, refused),
             Refused::Full(why) => Self::because(Kind::StorageFull, why),
+            Refused::OpenerIsOver => token_is_over(),
             Refused::Over => Self::because(Kind::Overloaded, refused).retry_after(1),
             Refused::Database(error) => error.into(),
         }

@@ -15,7 +15,7 @@ use crate::model::run::{self, VerificationKind};
 use crate::model::time::parse_rfc3339;
 use crate::model::{Filter, Glob, Since};
 use crate::rules::object::{Object, list, text};
-use crate::rules::{Expression, Invalid};
+use crate::rules::{Allowance, Expression, Invalid};
 
 /// `{"endpoint":"shop"|["a","b-*"],"run":"...","since":"...","match":{...}|"method=POST"}`, all of it within what the
 /// caller may see.
@@ -76,8 +76,12 @@ pub async fn record_in_run(run: &OfRun, made: &Verification<'_>, state: &State) 
 }
 
 /// The document of an inquiry, within the limit of documents.
-pub async fn read_inquiry(payload: &mut web::Payload, state: &State) -> Result<Value, Problem> {
-    read_json(payload, state.settings.rules.document_bytes_max, false).await
+pub async fn read_inquiry(
+    payload: &mut web::Payload,
+    caller: &Caller,
+    state: &State,
+) -> Result<Value, Problem> {
+    read_json(payload, caller, state, state.settings.rules.document_bytes_max, false).await
 }
 
 /// How a mistake in an inquiry is answered.
@@ -90,7 +94,12 @@ impl Selection {
     ///
     /// # Errors
     /// With what is wrong, or missing, and where.
-    pub async fn read(document: &mut Object<'_>, caller: &Caller, state: &State) -> Result<Self, Problem> {
+    pub async fn read(
+        document: &mut Object<'_>,
+        caller: &Caller,
+        state: &State,
+        allowance: &mut Allowance,
+    ) -> Result<Self, Problem> {
         let run = match document.text("run").map_err(wrong)? {
             Some(id) => Some(of_run(id, caller, state).await?),
             None => None,
@@ -110,7 +119,8 @@ impl Selection {
                 return Err(wrong(Invalid::member("since", why)));
             }
         };
-        let expression = document.read("match", |value| expression(value, state)).map_err(wrong)?;
+        let expression =
+            document.read("match", |value| Expression::parse_inquiry(value, allowance)).map_err(wrong)?;
         Ok(Self {
             filter: Filter::new(endpoints, Vec::new()).within(caller.0.pattern.clone()),
             since,
@@ -118,11 +128,6 @@ impl Selection {
             run,
         })
     }
-}
-
-/// An expression about kept captures: an object, or a text in the short form.
-pub fn expression(value: &Value, state: &State) -> Result<Expression, Invalid> {
-    Expression::parse_inquiry(value, state.settings.rules.pattern_bytes_max)
 }
 
 /// The time before which captures were received, for inquiries that have an end; in microseconds.

@@ -1,11 +1,11 @@
 //! Tokens: list, make, revoke.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::changes::read_document;
 use super::query::Query;
-use crate::http::auth::Caller;
+use crate::http::auth::{Caller, token_is_over};
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
 use crate::model::Change;
@@ -13,7 +13,10 @@ use crate::model::limits::TOKENS_MAX;
 use crate::model::time::rfc3339;
 use crate::model::token::TokenOrder;
 use crate::storage;
-use crate::storage::tokens::Token;
+use crate::storage::tokens::{NotMade, Token};
+
+/// The largest document that a token is made from.
+const ORDER_BYTES_MAX: usize = 16 << 10;
 
 #[derive(Serialize)]
 struct Page {
@@ -63,24 +66,29 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
 pub async fn create(
     request: HttpRequest,
     caller: Caller,
-    body: Bytes,
+    mut payload: web::Payload,
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
+    let body = read_document(&mut payload, &caller, &state, ORDER_BYTES_MAX).await?;
     let wrong = |error: &dyn std::fmt::Display| Problem::because(Kind::BadRequest, error);
     let order: Order = serde_json::from_slice(&body).map_err(|error| wrong(&error))?;
     let order = TokenOrder::parse(order.name, &order.scope, order.pattern.as_deref(), order.expires_in_s)
         .map_err(|error| wrong(&error))?;
     let now_us = state.clock.now_us();
     let token = Token::of(order, now_us);
-    let made = storage::tokens::make(state.database.as_ref(), &token).await?;
-    let secret = made.ok_or_else(|| Problem::because(Kind::StorageFull, no_more_tokens()))?;
+    let made = storage::tokens::make(state.database.as_ref(), &token, caller.0.holder.token()).await?;
+    let secret = made.map_err(|why| match why {
+        NotMade::Full => Problem::because(Kind::StorageFull, no_more_tokens()),
+        NotMade::MakerIsOver => token_is_over(),
+    })?;
     tell(&state).await;
     note(&state, &caller, &token.id, Change::Created).await?;
     Ok(HttpResponse::Created().json(Made { listed: Listed::of(&token), token: secret }))
 }
 
-/// Revokes a token: 204, or 404 where there is none such, or not any more. Streams that it has opened end.
+/// Revokes a token, and those of the runs that were opened with it: 204, or 404 where there is none such, or not any
+/// more. Streams that they have opened end.
 pub async fn revoke(
     request: HttpRequest,
     caller: Caller,
@@ -89,13 +97,17 @@ pub async fn revoke(
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
     // Postgres has no text with NUL, and no token such an id.
-    let revoked = !id.contains('\0')
-        && storage::tokens::revoke(state.database.as_ref(), &id, state.clock.now_us()).await?;
-    if !revoked {
+    if id.contains('\0') {
+        return Err(Problem::new(Kind::UnknownToken));
+    }
+    let revoked = storage::tokens::revoke(state.database.as_ref(), &id, state.clock.now_us()).await?;
+    if revoked.is_empty() {
         return Err(Problem::new(Kind::UnknownToken));
     }
     tell(&state).await;
-    note(&state, &caller, &id, Change::Removed).await?;
+    for id in &revoked {
+        note(&state, &caller, id, Change::Removed).await?;
+    }
     Ok(HttpResponse::NoContent().finish())
 }
 

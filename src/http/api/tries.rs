@@ -45,7 +45,7 @@ pub async fn attempt(
     let settings = &state.settings.rules;
     // Base64 takes four thirds, and escapes in JSON rarely over twice as much.
     let most = settings.document_bytes_max.saturating_add(settings.body_bytes_max.saturating_mul(2));
-    let document = read_json(&mut payload, most, false).await?;
+    let document = read_json(&mut payload, &caller, &state, most, false).await?;
     let wrong = |invalid: Invalid| Problem::because(Kind::BadRequest, invalid);
     let mut order = Object::of(&document).map_err(wrong)?;
     let (given, name) = (order.take("rule"), order.text("name").map_err(wrong)?);

@@ -23,6 +23,7 @@ use crate::feed::{WaitOptions, Waiter};
 use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
+use crate::intake::Reserved;
 use crate::model::time::rfc3339;
 use crate::model::wire::{self, BodyForm};
 use crate::rules::Invalid;
@@ -52,11 +53,13 @@ pub async fn wait(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let document = read_inquiry(&mut payload, &state).await?;
+    let document = read_inquiry(&mut payload, &caller, &state).await?;
     let mut document = Object::of(&document).map_err(wrong)?;
-    let selection = Selection::read(&mut document, &caller, &state).await?;
+    let mut allowance = state.allowance();
+    let selection = Selection::read(&mut document, &caller, &state, &mut allowance).await?;
     let (form, shown_max) = form(&mut document, &state).map_err(wrong)?;
     document.end().map_err(wrong)?;
+    let held = state.hold(&allowance)?;
     if state.shutdown.is_announced() {
         return Err(Problem::new(Kind::Stopping).retry_after(1));
     }
@@ -76,7 +79,7 @@ pub async fn wait(
     let waiter = Waiter::new(state.hub.clone(), options).await?;
     let places = state.access.places(&caller.0);
     let leave = state.access.leave(caller.0);
-    let body = WaitBody::new(state.into_inner(), waiter, places, leave, form, selection.run, permit);
+    let body = WaitBody::new(state.into_inner(), waiter, places, leave, form, selection.run, (permit, held));
     Ok(HttpResponse::Ok()
         .content_type(ContentType::json())
         .insert_header((header::CACHE_CONTROL, "no-store"))
@@ -113,6 +116,9 @@ fn form(document: &mut Object<'_>, state: &State) -> Result<(Form, usize), Inval
     Ok((form, usize::try_from(limit).unwrap_or(usize::MAX)))
 }
 
+/// A place among those who wait, and room for the expression.
+type Permits = (OwnedSemaphorePermit, Reserved);
+
 struct WaitBody {
     state: Arc<State>,
     waiter: Waiter,
@@ -123,7 +129,7 @@ struct WaitBody {
     heartbeat: Instant,
     /// The answer, once there is one.
     queue: Option<VecDeque<Bytes>>,
-    _permit: OwnedSemaphorePermit,
+    _permits: Permits,
 }
 
 enum Happened {
@@ -141,11 +147,11 @@ impl WaitBody {
         leave: Leave,
         form: Form,
         run: Option<OfRun>,
-        permit: OwnedSemaphorePermit,
+        permits: Permits,
     ) -> Self {
         state.metrics.waiters.inc();
         let heartbeat = Instant::now() + state.settings.stream.heartbeat();
-        Self { state, waiter, places, leave, form, run, heartbeat, queue: None, _permit: permit }
+        Self { state, waiter, places, leave, form, run, heartbeat, queue: None, _permits: permits }
     }
 
     /// The next piece; None ends the answer.

@@ -320,7 +320,7 @@ impl StreamBody {
                     }
                     (Err(problem), ..) => Err(problem.to_string()),
                     (_, None, _) => Err("`body`: `full`, `preview` or `none` is expected".to_owned()),
-                    (.., Err(invalid)) => Err(invalid.within("match").to_string()),
+                    (.., Err(problem)) => Err(problem.to_string()),
                 }
             }
             Err(error) => Err(error.to_string()),

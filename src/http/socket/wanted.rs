@@ -9,9 +9,12 @@ use tokio::time::{Duration, Instant};
 use crate::access::Identity;
 use crate::database::DatabaseError;
 use crate::feed::Event;
+use crate::http::api::query::invalid;
+use crate::http::problem::Problem;
 use crate::http::state::State;
+use crate::intake::Reserved;
 use crate::model::{EntryKind, Glob};
-use crate::rules::{Expression, Invalid, short};
+use crate::rules::{Expression, short};
 use crate::storage;
 
 /// Matching that takes longer lets others have their turn.
@@ -23,30 +26,35 @@ pub struct Wanted {
     /// None: all are.
     expression: Option<Expression>,
     rules_within: Option<Glob>,
+    /// Room for the expression.
+    _held: Option<Reserved>,
 }
 
 impl Wanted {
     /// Reads an expression as a URL has it: JSON, or the short form.
     ///
     /// # Errors
-    /// With what is wrong in it.
-    pub fn parse(text: Option<&str>, identity: &Identity, state: Arc<State>) -> Result<Self, Invalid> {
-        let value = text.map(short::parse_text).transpose()?;
+    /// With what is wrong in it, or where there is no room for it on this node.
+    pub fn parse(text: Option<&str>, identity: &Identity, state: Arc<State>) -> Result<Self, Problem> {
+        let value = text.map(short::parse_text).transpose().map_err(|why| invalid("match", why))?;
         Self::all(identity, state).changed(value.as_ref())
     }
 
     /// The same reader, who wants to see something else from now on.
     ///
     /// # Errors
-    /// With what is wrong in the expression.
-    pub fn changed(&self, expression: Option<&Value>) -> Result<Self, Invalid> {
-        let most = self.state.settings.rules.pattern_bytes_max;
-        let expression = expression.map(|value| Expression::parse_inquiry(value, most)).transpose()?;
-        Ok(Self { state: self.state.clone(), expression, rules_within: self.rules_within.clone() })
+    /// With what is wrong in the expression, or where there is no room for it on this node.
+    pub fn changed(&self, expression: Option<&Value>) -> Result<Self, Problem> {
+        let mut allowance = self.state.allowance();
+        let expression = expression.map(|value| Expression::parse_inquiry(value, &mut allowance)).transpose();
+        let expression = expression.map_err(|why| invalid("match", why))?;
+        let held = expression.is_some().then(|| self.state.hold(&allowance)).transpose()?;
+        let rules_within = self.rules_within.clone();
+        Ok(Self { state: self.state.clone(), expression, rules_within, _held: held })
     }
 
     fn all(identity: &Identity, state: Arc<State>) -> Self {
-        Self { state, expression: None, rules_within: identity.pattern.clone() }
+        Self { state, expression: None, rules_within: identity.pattern.clone(), _held: None }
     }
 
     /// Whether an event is to be sent.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::time::parse_rfc3339;
 use crate::model::{Glob, ReplyChoice, ReplySource, RuleChoice};
+use crate::rules::Allowance;
 
 fn kept(status: u16, rule: Option<&str>) -> Capture {
     let rule = rule.map(|name| RuleChoice { name: name.into(), version: 1, hit: None });
@@ -14,7 +15,8 @@ fn kept(status: u16, rule: Option<&str>) -> Capture {
 }
 
 fn inquiry(expression: &Value) -> Expression {
-    Expression::parse_inquiry(expression, 65_536).unwrap_or_else(|why| panic!("{why}: {expression}"))
+    Expression::parse_inquiry(expression, &mut Allowance::of_inquiry(65_536))
+        .unwrap_or_else(|why| panic!("{why}: {expression}"))
 }
 
 #[test]
@@ -63,7 +65,8 @@ fn an_instant_is_compared_and_nothing_else() {
             "/gt: a leaf has one",
         ),
     ] {
-        let why = Expression::parse_inquiry(&leaf, 65_536).unwrap_err().to_string();
+        let why =
+            Expression::parse_inquiry(&leaf, &mut Allowance::of_inquiry(65_536)).unwrap_err().to_string();
         assert!(why.starts_with(expected), "{leaf}: {why}");
     }
 }

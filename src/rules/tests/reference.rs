@@ -1,6 +1,7 @@
 //! `docs/rules.md`, held against what is: every row, every example, and that nothing is missing.
 
 use super::*;
+use crate::rules::Allowance;
 use crate::rules::operator;
 use crate::rules::place;
 use crate::rules::traffcap::{self, ImportOptions};
@@ -76,7 +77,7 @@ fn every_term_of_the_short_form_stands_for_what_is_said() {
         let term = term.trim_matches('`');
         let tree: Value = serde_json::from_str(tree.trim_matches('`')).unwrap();
         assert_eq!(short::parse(term).unwrap(), json!({"all": [tree]}), "{term}");
-        Expression::parse_inquiry(&term.into(), 65_536).unwrap();
+        Expression::parse_inquiry(&term.into(), &mut Allowance::of_inquiry(65_536)).unwrap();
     }
 }
 

@@ -220,7 +220,7 @@ impl<'a> Node<'a> {
             _ => String::new(),
         };
         let pattern = pattern::translate(&before, written).map_err(|why| why.within("pattern"))?;
-        let compiled = operator::pattern(&pattern, false, options.pattern_bytes_max)
+        let compiled = operator::pattern(&pattern, false, options.pattern_bytes_max, operator::Kept::Much)
             .map_err(|why| why.within("pattern"))?;
         Ok(match (self.kind, self.key) {
             (Kind::Root, _) => constant(true),

@@ -130,6 +130,7 @@ macro_rules! conformance {
         .chain(conformance! { $site, $needs, tokens =>
             a_token_is_live_until_it_is_revoked_or_expires,
             no_more_tokens_are_made_than_nodes_hold,
+            what_is_over_makes_no_token,
             of_all_that_claim_a_ticket_one_has_it,
             no_holder_takes_the_room_of_all_others,
             nodes_that_start_at_once_agree_on_a_key,
@@ -138,6 +139,7 @@ macro_rules! conformance {
             a_run_begins_behind_what_was_caught_before,
             no_more_runs_are_open_than_may_be_whoever_opens,
             a_run_is_closed_step_by_step_and_each_is_taken_once,
+            a_run_that_nobody_waits_for_is_undone,
             runs_are_listed_by_page_to_those_who_see_them,
             what_a_run_was_asked_is_recorded_in_its_order_and_within_a_bound,
             what_a_prefix_has_caught_is_counted_in_steps,

@@ -21,6 +21,7 @@ pub fn trials() -> Vec<Trial> {
             what_was_removed_is_not_there,
             large_bodies_are_looked_into,
             a_look_ends_in_time,
+            what_is_asked_takes_little_memory,
             a_look_ends_with_its_node;
         Needs::POSTGRES =>
             more_than_an_answer_looks_at_is_gone_on_from_on_postgres,
@@ -251,6 +252,52 @@ async fn slow(node: &Node, captures: u64) -> TestResult<Value> {
     let pattern = |n: usize| format!("[ab].{{14}}[d-y]{{{n}}}");
     let slow: Vec<Value> = (1..=60).map(|n| json!({"at": "body_text", "matches": pattern(n)})).collect();
     Ok(json!({"since": "earliest", "match": {"not": {"any": slow}}}))
+}
+
+/// Patterns that are small as text, and large compiled.
+fn large_patterns(count: usize) -> Value {
+    json!({"any": vec![json!({"at": "body_text", "matches": "\\w{4}0"}); count]})
+}
+
+async fn what_is_asked_takes_little_memory() -> TestResult {
+    let node = Node::builder().setting("inquiry.expressions_bytes_max", 8 << 20).start().await?;
+    let (large, some) = (large_patterns(30), large_patterns(10));
+    for what in ["find", "count", "wait"] {
+        let document = json!({"since": "earliest", "match": large});
+        let problem = check_problem(&post(&node, what, &document).await?, 400, "bad-request")?;
+        assert!(problem["detail"].as_str().is_some_and(|why| why.contains("8388608 bytes")), "{problem}");
+    }
+    let claims = vec![json!({"count": {"at_least": 1}, "match": some}); 10];
+    let document = json!({"since": "earliest", "claims": claims});
+    check_problem(&post(&node, "verify", &document).await?, 400, "bad-request")?;
+    let refused = node.request("GET", &format!("/api/stream?match={}", escaped(&large)), "").await?;
+    check_problem(&refused, 400, "invalid-parameter")?;
+    // What waits holds room that others do not have, until it is over.
+    let waits = json!({"since": "earliest", "endpoint": "a", "match": {"not": some}, "timeout_ms": 30_000});
+    let counts = json!({"since": "earliest", "match": some});
+    let refused = async {
+        eventually(Duration::from_secs(10), "it waits", || async {
+            node.metric("creel_inquiry_expression_bytes").await.is_ok_and(|bytes| bytes > 4e6)
+        })
+        .await;
+        check_problem(&post(&node, "count", &counts).await?, 503, "overloaded")?;
+        let stream = node.request("GET", &format!("/api/stream?match={}", escaped(&some)), "").await?;
+        check_problem(&stream, 503, "overloaded")?;
+        node.post("/r/a", "x").await?;
+        TestResult::Ok(())
+    };
+    let (waited, refused) = tokio::join!(ask(&node, "wait", &waits), refused);
+    refused?;
+    assert_eq!(waited?["outcome"], "satisfied");
+    eventually(Duration::from_secs(10), "there is room again", || async {
+        post(&node, "count", &counts).await.is_ok_and(|answer| answer.status == 200)
+    })
+    .await;
+    Ok(())
+}
+
+fn escaped(value: &Value) -> String {
+    percent_encoding::utf8_percent_encode(&value.to_string(), percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 async fn inquiries_wait_for_their_turn_and_too_many_are_refused() -> TestResult {

@@ -15,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
         Needs::NOTHING =>
             what_is_wrong_with_an_order_is_said_with_its_place,
             hostile_names_are_names,
+            a_run_with_more_items_than_there_may_be_is_refused_before_they_are_read,
             a_run_that_cannot_be_whole_is_not_there_at_all;
         Needs::POSTGRES => no_more_runs_are_open_than_may_be;
     }
@@ -34,7 +35,7 @@ async fn check_nothing_is_left(node: &Node) -> TestResult {
 }
 
 async fn what_is_wrong_with_an_order_is_said_with_its_place() -> TestResult {
-    let node = guarded().setting("rules.config_bytes_max", 300_000).start().await?;
+    let node = guarded().setting("runs.config_bytes_max", 300_000).start().await?;
     for (order, kind, said) in [
         ("", "bad-request", "this is no JSON"),
         ("[]", "bad-request", "an object is expected"),
@@ -119,6 +120,17 @@ async fn a_run_that_cannot_be_whole_is_not_there_at_all() -> TestResult {
     assert_eq!(get_json(&node, ROOT, "/api/runs").await?, full);
     assert_eq!(configured(&node).await?.len(), 4);
     Ok(())
+}
+
+async fn a_run_with_more_items_than_there_may_be_is_refused_before_they_are_read() -> TestResult {
+    let node = guarded().setting("rules.rules_max", 100).start().await?;
+    let order = |items: usize| json!({"name": "a", "config": {"rules": vec![json!({}); items]}}).to_string();
+    check_problem(&refused(&node, &order(101)).await?, 507, "storage-full")?;
+    check_problem(&refused(&node, &order(100)).await?, 400, "invalid-configuration")?;
+    // A document of the largest size that there is by default takes no memory to speak of.
+    check_problem(&refused(&node, &order(300_000)).await?, 507, "storage-full")?;
+    check_problem(&refused(&node, &order(350_000)).await?, 413, "body-too-large")?;
+    check_nothing_is_left(&node).await
 }
 
 async fn no_more_runs_are_open_than_may_be() -> TestResult {

@@ -216,6 +216,18 @@ async fn tokens_of_runs_end_with_the_token_that_opened_them() -> TestResult {
     let inner = open_by(&node, &run.token, &json!({"name": "b", "token": true})).await?;
     let other = open(&node, &json!({"name": "c", "token": true})).await?;
     revoke(&node, &opener).await?;
+    let log = get_json(&node, ROOT, "/api/audit?limit=500").await?;
+    let entries = log["entries"].as_array().ok_or("no entries")?;
+    let told = |token: &Value| {
+        entries.iter().any(|entry| {
+            let change = &entry["configuration"];
+            (&change["change"], &change["token"]) == (&json!("token.removed"), token)
+        })
+    };
+    let listed = get_json(&node, ROOT, "/api/tokens").await?;
+    let tokens = listed["tokens"].as_array().ok_or("no tokens")?;
+    let ended = tokens.iter().filter(|token| token["revoked"].is_string());
+    assert_eq!(ended.filter(|token| told(&token["id"])).count(), 3, "each is on record: {log}");
     for (secret, status) in
         [(&opener.secret, 401), (&run.token, 401), (&inner.token, 401), (&other.token, 200)]
     {

@@ -1,15 +1,24 @@
 //! Runs, as nodes share them.
 
+use std::sync::Mutex;
+
+use creel::clock::SystemClock;
 use creel::model::run::{AtClosing, RUN_VERIFICATIONS_MAX, Run, RunState, Verification, VerificationKind};
-use creel::model::{ConfigurationKind, Cursor, Glob};
+use creel::model::{ConfigurationKind, Cursor, Entry, EntryKind, Glob};
+use creel::rules::RuleOptions;
+use creel::rules::template::TemplateOptions;
+use creel::runs::{Opener, Order, RunOptions, Runs};
+use creel::shutdown::Shutdown;
 use creel::storage::configuration::{Item, Wanted};
 use creel::storage::run_counts::{Count, Place};
 use creel::storage::{configuration, run_counts, runs, states};
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use serde_json::json;
 
 use super::*;
 
-fn run(number: u8) -> Run {
+pub fn run(number: u8) -> Run {
     Run {
         id: format!("id {number}"),
         name: "a run".to_owned(),
@@ -66,6 +75,61 @@ pub async fn no_more_runs_are_open_than_may_be_whoever_opens(site: &Site) -> Tes
     assert_eq!(runs::open(&*nodes[0], run(20), 4).await?, None, "one that is being closed is there still");
     runs::finish(&*nodes[0], &opened[0].id, NOON_US).await?;
     assert!(runs::open(&*nodes[0], run(20), 4).await?.is_some());
+    Ok(())
+}
+
+/// What whoever opens runs is made of, and a record of what it tells of.
+fn keeper(database: Arc<dyn Database>) -> (Arc<Runs>, Arc<Mutex<Vec<Entry>>>) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let announced = told.clone();
+    let options = RunOptions {
+        open_max: 10,
+        kept: Duration::from_secs(60),
+        rules_max: 10,
+        endpoints_max: 10,
+        rules: RuleOptions {
+            pattern_bytes_max: 65_536,
+            delay_max: Duration::ZERO,
+            template: TemplateOptions { strict: false, source_bytes_max: 1_024 },
+        },
+    };
+    let runs = Runs {
+        database,
+        options,
+        clock: Arc::new(SystemClock),
+        metrics: Arc::default(),
+        announce: Box::new(move |entry| announced.lock().expect("nobody panics").push(entry)),
+        node: Uuid::now_v7(),
+    };
+    (Arc::new(runs), told)
+}
+
+pub async fn a_run_that_nobody_waits_for_is_undone(site: &Site) -> TestResult {
+    let database = site.open();
+    let (keeper, told) = keeper(database.clone());
+    let order = || {
+        let document = json!({"name": "a", "token": true, "config": {"rules": [{"name": "r", "reply": {}}]}});
+        Order::parse(document).map_err(|invalid| invalid.to_string())
+    };
+    let shutdown = Shutdown::default();
+    // Whoever asks goes away as soon as it has begun.
+    let opened = keeper.open(order()?, Opener::default(), &shutdown).now_or_never();
+    assert!(opened.is_none(), "it takes a while");
+    shutdown.finish().await;
+    let changes = std::mem::take(&mut *told.lock().map_err(|error| error.to_string())?);
+    let changes = changes.iter().filter_map(|entry| match &entry.what {
+        EntryKind::Configuration(change) => Some(format!("{} {}", change.kind.name(), change.change.name())),
+        _ => None,
+    });
+    let mut changes: Vec<String> = changes.collect();
+    changes.sort();
+    assert_eq!(changes, ["rule created", "rule removed", "token created", "token removed"]);
+    assert_eq!(runs::list(&*database, None, None, None, 10).await?, []);
+    // Where it is waited for, it stays.
+    let shutdown = Shutdown::default();
+    let opened = keeper.open(order()?, Opener::default(), &shutdown).await.map_err(|why| why.to_string())?;
+    shutdown.finish().await;
+    assert_eq!(runs::list(&*database, None, None, None, 10).await?, [opened.run]);
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! Tokens, tickets and keys, as nodes share them.
 
 use creel::model::limits::TOKENS_MAX;
+use creel::model::run::Run;
 use creel::model::token::TokenOrder;
 use creel::model::{Glob, Scope};
 use creel::storage::tickets::Ticket;
-use creel::storage::tokens::Token;
-use creel::storage::{secrets, tickets, tokens};
+use creel::storage::tokens::{NotMade, Token};
+use creel::storage::{runs, secrets, tickets, tokens};
 use futures_util::future::{join_all, try_join_all};
 
 use super::*;
@@ -24,8 +25,8 @@ pub async fn a_token_is_live_until_it_is_revoked_or_expires(site: &Site) -> Test
     let database = site.open();
     let before = tokens::version(&*database).await?;
     let (lasting, short) = (token("lasting", None), token("short", Some(60)));
-    assert!(tokens::create(&*database, &lasting, &hash(1)).await?);
-    assert!(tokens::create(&*database, &short, &hash(2)).await?);
+    assert_eq!(tokens::create(&*database, &lasting, None, &hash(1)).await?, Ok(()));
+    assert_eq!(tokens::create(&*database, &short, None, &hash(2)).await?, Ok(()));
     assert_eq!(tokens::version(&*database).await?, before + 2, "each change is seen at a glance");
     let live = async |now_us| -> TestResult<Vec<String>> {
         Ok(tokens::list_live(&*database, now_us).await?.into_iter().map(|token| token.id).collect())
@@ -38,8 +39,11 @@ pub async fn a_token_is_live_until_it_is_revoked_or_expires(site: &Site) -> Test
     assert_eq!(found.pattern, Some(Glob::parse("ci-*")?));
 
     let of_all = join_all((0..4).map(|_| tokens::revoke(&*database, &lasting.id, NOON_US + 1))).await;
-    assert_eq!(of_all.into_iter().filter(|revoked| matches!(revoked, Ok(true))).count(), 1);
-    assert!(!tokens::revoke(&*database, "nothing", NOON_US).await?);
+    assert_eq!(
+        of_all.into_iter().filter(|revoked| revoked.as_ref().is_ok_and(|ids| !ids.is_empty())).count(),
+        1
+    );
+    assert!(tokens::revoke(&*database, "nothing", NOON_US).await?.is_empty());
     assert_eq!(live(NOON_US).await?, std::slice::from_ref(&short.id));
     let mut listed = tokens::list(&*database, None, 10).await?;
     listed.sort_by(|a, b| a.name.cmp(&b.name));
@@ -48,7 +52,7 @@ pub async fn a_token_is_live_until_it_is_revoked_or_expires(site: &Site) -> Test
     // What is long over goes when the next one is made.
     let mut next = token("next", None);
     next.created_us = NOON_US + 32 * 86_400_000_000;
-    assert!(tokens::create(&*database, &next, &hash(3)).await?);
+    assert_eq!(tokens::create(&*database, &next, None, &hash(3)).await?, Ok(()));
     assert_eq!(tokens::list(&*database, None, 10).await?, [next]);
     Ok(())
 }
@@ -65,11 +69,50 @@ pub async fn no_more_tokens_are_made_than_nodes_hold(site: &Site) -> TestResult 
     let database = site.open();
     database.execute(&FILL, &[Value::Int(i64::from(TOKENS_MAX) - 1)]).await?;
     let first = token("first", None);
-    assert!(tokens::create(&*database, &first, &hash(1)).await?);
-    assert!(!tokens::create(&*database, &token("second", None), &hash(2)).await?);
+    assert_eq!(tokens::create(&*database, &first, None, &hash(1)).await?, Ok(()));
+    let second = tokens::create(&*database, &token("second", None), Some(&first.id), &hash(2)).await?;
+    assert_eq!(second, Err(NotMade::Full));
     assert_eq!(tokens::list_live(&*database, NOON_US).await?.len(), TOKENS_MAX as usize);
-    assert!(tokens::revoke(&*database, &first.id, NOON_US).await?);
-    assert!(tokens::create(&*database, &token("third", None), &hash(3)).await?);
+    assert_eq!(tokens::revoke(&*database, &first.id, NOON_US).await?, std::slice::from_ref(&first.id));
+    assert_eq!(tokens::create(&*database, &token("third", None), None, &hash(3)).await?, Ok(()));
+    Ok(())
+}
+
+pub async fn what_is_over_makes_no_token(site: &Site) -> TestResult {
+    let database = site.open();
+    let (maker, short) = (token("maker", None), token("short", Some(60)));
+    tokens::make(&*database, &maker, None).await?.map_err(|why| format!("{why:?}"))?;
+    assert_eq!(tokens::create(&*database, &short, Some(&maker.id), &hash(1)).await?, Ok(()));
+    let mut late = token("late", None);
+    late.created_us = NOON_US + 60_000_000;
+    for maker in [short.id.as_str(), "nobody"] {
+        let made = tokens::create(&*database, &late, Some(maker), &hash(2)).await?;
+        assert_eq!(made, Err(NotMade::MakerIsOver), "{maker}");
+    }
+    // Whichever comes first, a token that is revoked, and one that it makes for a run, are not both there afterwards.
+    for number in 10..30 {
+        let opener = token("opener", None);
+        assert_eq!(tokens::create(&*database, &opener, None, &hash(number)).await?, Ok(()));
+        let own = token("own", None);
+        let run = Run {
+            id: own.id.clone(),
+            prefix: format!("run-{number}-"),
+            token: Some(own.id.clone()),
+            opened_by: Some(opener.id.clone()),
+            ..super::runs::run(number)
+        };
+        assert!(runs::open(&*database, run, 1_000).await?.is_some());
+        let hash = hash(100 + number);
+        let (made, revoked) = tokio::join!(
+            tokens::create(&*database, &own, Some(&opener.id), &hash),
+            tokens::revoke(&*database, &opener.id, NOON_US)
+        );
+        let revoked = revoked?;
+        assert!(revoked.contains(&opener.id), "{revoked:?}");
+        assert_eq!(made?.is_ok(), revoked.contains(&own.id), "{revoked:?}");
+        let live = tokens::list_live(&*database, NOON_US).await?;
+        assert!(live.iter().all(|live| live.id != own.id && live.id != opener.id));
+    }
     Ok(())
 }
 
