@@ -8,7 +8,7 @@ use crate::harness::node::{Node, NodeBuilder};
 use crate::harness::servers::shared_postgres;
 use crate::harness::{Needs, TestResult, trials};
 
-mod bounds;
+pub mod bounds;
 mod documents;
 mod verify;
 

@@ -118,7 +118,7 @@ async fn few_among_many_are_found(builder: NodeBuilder) -> TestResult {
 }
 
 /// Sends so many to an endpoint, over a few connections.
-async fn fill(node: &Node, count: usize) -> TestResult {
+pub async fn fill(node: &Node, count: usize) -> TestResult {
     const SENDERS: usize = 10;
     let mut senders = tokio::task::JoinSet::new();
     for _ in 0..SENDERS {
