@@ -63,6 +63,7 @@ pub struct Waiter {
     found_bytes: usize,
     nearest: Nearest,
     cursor: Cursor,
+    gave_up: u64,
     truncated: bool,
     reset: bool,
 }
@@ -92,6 +93,7 @@ impl Waiter {
             found: VecDeque::new(),
             found_bytes: 0,
             nearest: Nearest::default(),
+            gave_up: 0,
             truncated: false,
             reset: false,
         })
@@ -122,6 +124,11 @@ impl Waiter {
     /// The place behind what was judged.
     pub fn cursor(&self) -> Cursor {
         self.cursor
+    }
+
+    /// Captures of which it took too long to tell whether they match: they do not count.
+    pub fn gave_up(&self) -> u64 {
+        self.gave_up
     }
 
     /// Whether retention has removed captures that were not judged.
@@ -200,12 +207,19 @@ impl Waiter {
                 Item::Event(event) => {
                     let event = event.clone();
                     match &event.entry.what {
-                        EntryKind::Capture(capture) if self.look(capture).await? => {
-                            self.find(event.entry.seq, capture);
-                            decided = self.waiting.take(self.began.elapsed());
-                        }
+                        EntryKind::Capture(capture) => match self.look(capture).await? {
+                            Some(true) => {
+                                self.find(event.entry.seq, capture);
+                                decided = self.waiting.take(self.began.elapsed());
+                            }
+                            Some(false) => {}
+                            None => {
+                                self.gave_up += 1;
+                                self.waiting.doubt();
+                            }
+                        },
                         EntryKind::Removal(removal) => self.forget(removal),
-                        EntryKind::Capture(_) | EntryKind::Configuration(_) => {}
+                        EntryKind::Configuration(_) => {}
                     }
                     self.cursor = event.cursor;
                 }
@@ -228,16 +242,15 @@ impl Waiter {
         Ok(None)
     }
 
-    /// Whether a capture matches; one that does not may be among the nearest.
-    async fn look(&mut self, capture: &Capture) -> Result<bool, DatabaseError> {
+    /// Whether a capture matches; one that does not may be among the nearest. None where it takes too long to tell.
+    async fn look(&mut self, capture: &Capture) -> Result<Option<bool>, DatabaseError> {
         let database = self.hub.database.as_ref();
         let within = self.rules_within.as_ref();
         let look = bodies::look(database, &self.expression, capture, within, self.body_bytes_max).await?;
         let Look { body, is_read } = &look;
-        let seen = Seen::new(capture, body).within(within);
-        // What takes too long to tell does not match.
-        let matches = self.expression.matches(&seen) && !seen.gave_up();
-        if !matches {
+        let seen = Seen::in_inquiry(capture, body).within(within);
+        let matches = seen.in_time(|seen| self.expression.matches(seen));
+        if matches == Some(false) {
             self.nearest.look(&self.expression, &seen, *is_read);
         }
         Ok(matches)

@@ -69,8 +69,9 @@ pub async fn look(
     match &capture.body.content {
         BodyContent::Inline(body) => Ok(Look { body: body.clone(), is_read: true }),
         BodyContent::Parts { start } => {
-            let decided = expression.decided_without_body(&Seen::of_kept(capture).within(rules_within));
-            if decided.is_some() {
+            let seen = Seen::in_inquiry(capture, start).within(rules_within);
+            let decided = expression.decided_without_body(&seen);
+            if decided.is_some() && !seen.gave_up() {
                 return Ok(Look { body: start.clone(), is_read: false });
             }
             Ok(Look { body: read_start(database, capture, bytes_max).await?, is_read: true })
@@ -88,8 +89,8 @@ pub async fn matches(
     bytes_max: usize,
 ) -> Result<bool, DatabaseError> {
     let look = look(database, expression, capture, rules_within, bytes_max).await?;
-    let seen = Seen::new(capture, &look.body).within(rules_within);
-    Ok(expression.matches(&seen) && !seen.gave_up())
+    let seen = Seen::in_inquiry(capture, &look.body).within(rules_within);
+    Ok(seen.in_time(|seen| expression.matches(seen)).unwrap_or(false))
 }
 
 /// Removes the parts of a body that was never journaled.

@@ -225,6 +225,9 @@ impl WaitBody {
             write_misses(&mut out, waiter.misses());
             out.push(b']');
         }
+        if waiter.gave_up() > 0 {
+            out.extend_from_slice(format!(",\"gave_up\":{}", waiter.gave_up()).as_bytes());
+        }
         for (name, is_so) in [("truncated", waiter.is_truncated()), ("reset", waiter.is_reset())] {
             if is_so {
                 out.extend_from_slice(format!(",\"{name}\":true").as_bytes());
