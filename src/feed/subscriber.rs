@@ -145,7 +145,7 @@ impl Subscriber {
                 return Ok(std::mem::take(&mut self.pending));
             }
             self.rise();
-            if self.place >= seq {
+            if self.place >= seq && !self.is_reset() {
                 return Ok(Vec::new());
             }
             self.changes.mark_unchanged();
@@ -161,6 +161,11 @@ impl Subscriber {
                 }
             }
         }
+    }
+
+    /// Whether the hub has gone on to another journal, of which the next call tells.
+    pub fn is_reset(&self) -> bool {
+        self.hub.sequencer().generation != self.generation
     }
 
     async fn wait_for_more(&mut self) {

@@ -181,6 +181,12 @@ impl Waiter {
     async fn decide_by_time(&mut self) -> Result<Option<Outcome>, DatabaseError> {
         let asked = self.began.elapsed();
         let head = self.hub.look().await?;
+        // A journal that this node does not know of yet, or that went backwards: the hub will tell which it is.
+        let is_known = head.epoch == self.hub.epoch() && head.seq >= self.subscriber.cursor().seq;
+        if !is_known && !self.subscriber.is_reset() {
+            tokio::time::sleep(RETRY_PAUSE).await;
+            return Ok(None);
+        }
         loop {
             let items = self.subscriber.next_up_to(head.seq).await?;
             if items.is_empty() {
@@ -223,10 +229,14 @@ impl Waiter {
                     }
                     self.cursor = event.cursor;
                 }
-                Item::Truncated { .. } => self.truncated = true,
+                Item::Truncated { .. } => {
+                    self.truncated = true;
+                    self.waiting.doubt();
+                }
                 Item::Reset { cursor } => {
                     self.cursor = *cursor;
                     self.reset = true;
+                    self.waiting.doubt();
                 }
             }
             self.queue.pop_front();
