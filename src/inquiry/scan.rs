@@ -206,8 +206,12 @@ impl Look<'_> {
 
     /// A cursor's place, where it is of this journal.
     async fn check(&self, cursor: Cursor) -> Result<i64, InquiryError> {
+        // One past the end is of a journal that was restored since to an earlier state.
+        if cursor.epoch != self.head.epoch || cursor.seq > self.head.seq {
+            return Err(InquiryError::ForeignCursor);
+        }
         let id = journal::find_id(self.inquiries.database.as_ref(), cursor.seq).await?;
-        if cursor.epoch != self.head.epoch || id.is_some_and(|id| !cursor.fits(id)) {
+        if id.is_some_and(|id| !cursor.fits(id)) {
             return Err(InquiryError::ForeignCursor);
         }
         Ok(cursor.seq)
