@@ -47,6 +47,7 @@ pub struct Verdict {
 
 /// Why a claim is not decided.
 pub const UNDECIDED: &str = "not all captures were looked at, and the others decide";
+pub const GAVE_UP: &str = "it took too long to tell whether some captures match, and they decide";
 
 impl Verdict {
     pub fn holding(found: u64) -> Self {

@@ -24,9 +24,14 @@ pub struct Miss {
 pub struct Nearest(Vec<Miss>);
 
 impl Nearest {
-    /// Looks at a capture that does not match; the body was read, or none of it was needed to tell.
+    /// Looks at a capture that does not match; the body was read, or none of it was needed to tell. One with which that
+    /// takes too long is none.
     pub fn look(&mut self, expression: &Expression, seen: &Seen<'_>, body_is_read: bool) {
+        seen.look_again();
         let missed = expression.missed(seen, body_is_read, FAILED_MAX);
+        if seen.gave_up() {
+            return;
+        }
         let place = self.0.partition_point(|miss| miss.near.held > missed.near.held);
         if place >= MISSES_MAX {
             return;

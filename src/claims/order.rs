@@ -51,6 +51,11 @@ impl InOrder {
         Self { steps, search }
     }
 
+    /// Whether no others may stand between the steps.
+    pub fn is_at_once(&self) -> bool {
+        matches!(self.search, Search::Adjacent { .. })
+    }
+
     /// The next capture, and whether it matches a step.
     pub fn take(&mut self, capture: &Capture, mut matches: impl FnMut(usize) -> bool) {
         let steps = self.steps;

@@ -44,7 +44,7 @@ fn verify(document: &Value, captures: &[Capture], all: bool) -> Vec<Value> {
         let (BodyContent::Inline(body) | BodyContent::Parts { start: body }) = &capture.body.content;
         claims.take(&Seen::new(capture, body));
     }
-    let told = claims.told(all);
+    let told = claims.told(all, 0);
     told.iter()
         .map(|told| {
             let verdict = &told.verdict;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use super::Count;
-use super::evidence::Verdict;
+use super::evidence::{GAVE_UP, UNDECIDED, Verdict};
 use super::number::Number;
 use super::order::{InOrder, Others};
 use super::spacing::{Bounds, Spacing, Terms};
@@ -34,6 +34,8 @@ pub struct Verification {
     claims: Vec<Named>,
     /// How many more values may be remembered.
     room: usize,
+    /// Captures with which it took too long to tell what matches.
+    gave_up: u64,
 }
 
 #[derive(Debug)]
@@ -73,7 +75,7 @@ impl Verification {
             if claims.is_empty() { Err(Invalid::here("one claim at least is expected")) } else { Ok(claims) }
         })?;
         let claims = claims.ok_or_else(|| Invalid::member("claims", "this says what is verified"))?;
-        Ok(Self { expressions: reading.expressions, claims, room: VALUES_MAX })
+        Ok(Self { expressions: reading.expressions, claims, room: VALUES_MAX, gave_up: 0 })
     }
 
     /// Whether any claim may look into bodies.
@@ -91,12 +93,23 @@ impl Verification {
         claims.any(|named| matches!(&named.claim, Claim::UniqueBy(_, key, _) if key.is_in_body()))
     }
 
-    /// The next capture. Each expression is asked once at most; one that takes too long does not match.
+    /// The next capture. Each expression is asked once at most. Where that takes too long, what is left does not match,
+    /// and the capture leaves open what it could break.
     pub fn take(&mut self, seen: &Seen<'_>) {
-        let Self { expressions, claims, room } = self;
+        let Self { expressions, claims, room, gave_up } = self;
+        seen.look_again();
+        let left = Cell::new(true);
         let known: Vec<Cell<Option<bool>>> = vec![Cell::new(None); expressions.len()];
         let matches = |place: usize| {
-            let verdict = known[place].get().unwrap_or_else(|| expressions[place].matches(seen));
+            let verdict = known[place].get().unwrap_or_else(|| {
+                let verdict = expressions[place].matches(seen);
+                // A thread may be held up by others, once.
+                if seen.gave_up() && left.replace(false) {
+                    seen.look_again();
+                    return expressions[place].matches(seen);
+                }
+                verdict
+            });
             known[place].set(Some(verdict));
             verdict && !seen.gave_up()
         };
@@ -112,10 +125,19 @@ impl Verification {
                 Claim::Count(..) | Claim::Spacing(..) | Claim::UniqueBy(..) => {}
             }
         }
+        *gave_up += u64::from(seen.gave_up());
     }
 
-    /// What became of each claim, once `all` captures were handed in, or as far as that does not matter.
-    pub fn told(&self, all: bool) -> Vec<Told<'_>> {
+    /// Captures with which it took too long to tell what matches.
+    pub fn gave_up(&self) -> u64 {
+        self.gave_up
+    }
+
+    /// What became of each claim, once `all` captures were handed in, or as far as that does not matter. `gave_up` more
+    /// were not, though they may belong to them.
+    pub fn told(&self, all: bool, gave_up: u64) -> Vec<Told<'_>> {
+        let in_doubt = self.gave_up + gave_up > 0;
+        let all = all && !in_doubt;
         let told = |named: &'_ Named| match &named.claim {
             Claim::Count(_, number) => ("count", number.verdict(all)),
             Claim::InOrder(_, order) => ("in_order", order.verdict(all)),
@@ -125,10 +147,30 @@ impl Verification {
         let claims = self.claims.iter();
         claims
             .map(|named| {
-                let (claim, verdict) = told(named);
+                let (claim, mut verdict) = told(named);
+                if in_doubt {
+                    named.claim.doubt(&mut verdict);
+                }
                 Told { name: named.name.as_deref(), claim, verdict }
             })
             .collect()
+    }
+}
+
+impl Claim {
+    /// Takes back what one capture more could change.
+    fn doubt(&self, verdict: &mut Verdict) {
+        let is_about_neighbours = match self {
+            Self::Spacing(..) => true,
+            Self::InOrder(_, order) => order.is_at_once(),
+            Self::Count(..) | Self::UniqueBy(..) => false,
+        };
+        if is_about_neighbours {
+            *verdict = Verdict::undecided(verdict.found);
+        }
+        if verdict.why.as_deref() == Some(UNDECIDED) {
+            verdict.why = Some(GAVE_UP.to_owned());
+        }
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Waiting {
     matched: u64,
     /// Since when it is quiet: the last match, or the beginning.
     quiet_since: Duration,
+    /// There may be more that match than were taken.
+    in_doubt: bool,
 }
 
 impl Outcome {
@@ -48,12 +50,18 @@ impl Outcome {
 
 impl Waiting {
     pub fn new(terms: Terms) -> Self {
-        Self { terms, matched: 0, quiet_since: Duration::ZERO }
+        Self { terms, matched: 0, quiet_since: Duration::ZERO, in_doubt: false }
     }
 
     /// How many have matched.
     pub fn matched(&self) -> u64 {
         self.matched
+    }
+
+    /// Of a capture, or several, nobody can tell whether they match. Nothing that more of them would break is satisfied
+    /// any more.
+    pub fn doubt(&mut self) {
+        self.in_doubt = true;
     }
 
     /// One more has matched; what that decides, if anything.
@@ -84,7 +92,11 @@ impl Waiting {
         let is_quiet = at >= self.quiet_since.saturating_add(self.terms.quiet);
         // At the end exactly and at most are decided by the count alone.
         let is_satisfied = self.is_met() && (is_quiet || self.terms.count.bound != Bound::AtLeast);
-        Some(if is_satisfied { Outcome::Satisfied } else { Outcome::Timeout })
+        Some(match is_satisfied {
+            true if self.in_doubt && self.terms.count.bound != Bound::AtLeast => Outcome::Interrupted,
+            true => Outcome::Satisfied,
+            false => Outcome::Timeout,
+        })
     }
 
     fn is_met(&self) -> bool {
@@ -150,6 +162,27 @@ mod tests {
             (terms(Exactly, 0, 0, 0), &[], (Satisfied, 0)),
         ] {
             assert_eq!(run(terms, matches), expected, "{terms:?} {matches:?}");
+        }
+    }
+
+    #[test]
+    fn what_more_would_break_is_not_satisfied_in_doubt() {
+        use Bound::{AtLeast, AtMost, Exactly};
+        for (bound, n, matches, expected) in [
+            (AtLeast, 1, 1, Outcome::Satisfied),
+            (AtLeast, 2, 1, Outcome::Timeout),
+            (Exactly, 1, 1, Outcome::Interrupted),
+            (Exactly, 0, 0, Outcome::Interrupted),
+            (Exactly, 2, 1, Outcome::Timeout),
+            (Exactly, 0, 1, Outcome::Exceeded),
+            (AtMost, 1, 1, Outcome::Interrupted),
+            (AtMost, 1, 0, Outcome::Interrupted),
+            (AtMost, 0, 1, Outcome::Exceeded),
+        ] {
+            let mut waiting = Waiting::new(terms(bound, n, 0, 100));
+            waiting.doubt();
+            let taken = (0..matches).filter_map(|_| waiting.take(ms(1))).next();
+            assert_eq!(taken.or(waiting.decide(ms(100))), Some(expected), "{bound:?} {n} of {matches}");
         }
     }
 

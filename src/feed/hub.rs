@@ -41,8 +41,9 @@ pub struct Hub {
     pub(super) database: Arc<dyn Database>,
     pub(super) options: HubOptions,
     pub(super) metrics: Arc<Metrics>,
-    /// How many read from the database at a time to catch up.
+    /// How many read from the database at a time to catch up: of those that stream, and of those that wait.
     pub(super) readers: Semaphore,
+    pub(super) waiting_readers: Semaphore,
     sequencer: Mutex<Sequencer>,
     looks: Looks,
     /// Wakes who sleeps until there is something for it.
@@ -73,6 +74,7 @@ impl Hub {
         };
         let hub = Self {
             readers: Semaphore::new(options.catch_up_readers_max),
+            waiting_readers: Semaphore::new(options.catch_up_readers_max),
             database,
             options,
             metrics,

@@ -12,6 +12,7 @@ mod publisher;
 mod sequencer;
 mod subscriber;
 mod waiter;
+mod window;
 
 pub use counting::count;
 pub use event::{Encoded, Event};

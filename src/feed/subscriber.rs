@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::sync::{SemaphorePermit, watch};
 
 use super::bell::Sleep;
 use super::event::{Encoded, Event};
 use super::hub::Hub;
 use super::large::LargeEvent;
+use super::window::Window;
 use crate::database::DatabaseError;
 use crate::model::wire::BodyForm;
 use crate::model::{Cursor, EntryKind, Filter, Since};
@@ -44,6 +45,7 @@ pub struct Subscriber {
     told_trims: i64,
     from_us: i64,
     catching_up: bool,
+    window: Window,
     pending: Vec<Item>,
     changes: watch::Receiver<()>,
     wakes: Wakes,
@@ -83,6 +85,7 @@ impl Subscriber {
             told_trims: i64::MAX,
             from_us: i64::MIN,
             catching_up: false,
+            window: Window::default(),
             pending: Vec::new(),
             changes,
             wakes,
@@ -142,7 +145,7 @@ impl Subscriber {
                 return Ok(std::mem::take(&mut self.pending));
             }
             self.rise();
-            if self.place >= seq {
+            if self.place >= seq && !self.is_reset() {
                 return Ok(Vec::new());
             }
             self.changes.mark_unchanged();
@@ -158,6 +161,11 @@ impl Subscriber {
                 }
             }
         }
+    }
+
+    /// Whether the hub has gone on to another journal, of which the next call tells.
+    pub fn is_reset(&self) -> bool {
+        self.hub.sequencer().generation != self.generation
     }
 
     async fn wait_for_more(&mut self) {
@@ -215,26 +223,32 @@ impl Subscriber {
     #[tracing::instrument(level = "debug", skip_all, fields(place = self.place))]
     async fn catch_up(&mut self) -> Result<Vec<Item>, DatabaseError> {
         let hub = self.hub.clone();
-        let _permit =
-            hub.readers.acquire().await.map_err(|error| DatabaseError::Unavailable(error.into()))?;
+        let _permit = self.turn(&hub).await?;
         let (head, epoch) = {
             let sequencer = hub.sequencer();
             (sequencer.cursor(), sequencer.epoch)
         };
-        let database = hub.database.as_ref();
-        let page = hub.options.catch_up_page;
-        let entries = storage::journal::list_after(database, self.place, head.seq, page).await?;
+        let page = self.window.read(&hub, &self.filter, self.place, head.seq).await?;
         // Trims are read after the page, so that what was trimmed before it was read is told.
         let mut items = self.trims().await?;
-        let complete = entries.len() < page as usize;
         let events: Vec<Arc<Event>> =
-            entries.into_iter().map(|entry| Arc::new(Event::new(epoch, entry))).collect();
-        match events.last() {
-            Some(newest) if !complete => (self.place, self.cursor) = (newest.entry.seq, newest.cursor),
-            _ => (self.place, self.cursor) = (head.seq, head),
-        }
+            page.entries.into_iter().map(|entry| Arc::new(Event::new(epoch, entry))).collect();
+        (self.place, self.cursor) = match events.last() {
+            Some(newest) if newest.entry.seq == page.upto => (page.upto, newest.cursor),
+            _ if page.upto == head.seq => (head.seq, head),
+            _ => (page.upto, Cursor { epoch, seq: page.upto, digest: 0 }),
+        };
         items.extend(self.wanted(events));
         Ok(items)
+    }
+
+    /// A turn to read. Those who wait do not stand behind streams, which may have all of the journal to go through.
+    async fn turn<'h>(&self, hub: &'h Hub) -> Result<SemaphorePermit<'h>, DatabaseError> {
+        let readers = match self.wakes {
+            Wakes::ForAnything => &hub.readers,
+            Wakes::ForItsOwn => &hub.waiting_readers,
+        };
+        readers.acquire().await.map_err(|error| DatabaseError::Unavailable(error.into()))
     }
 
     fn wanted(&self, events: Vec<Arc<Event>>) -> Vec<Item> {

@@ -16,7 +16,7 @@ use super::subscriber::{Item, Subscriber, Wakes};
 use crate::claims::{Miss, Nearest, Outcome, Terms, Waiting};
 use crate::database::DatabaseError;
 use crate::model::wire::BodyForm;
-use crate::model::{Capture, Cursor, EndpointCode, EntryKind, Filter, Glob, Removal, Removed, Since};
+use crate::model::{Capture, Cursor, EndpointCode, EntryKind, Filter, Removal, Removed, Since};
 use crate::rules::{Expression, Seen};
 use crate::storage::bodies::{self, Look};
 
@@ -38,8 +38,6 @@ pub struct WaitOptions {
     pub filter: Filter,
     pub since: Since,
     pub expression: Arc<Expression>,
-    /// The names of rules that whoever waits may know of; None means all.
-    pub rules_within: Option<Glob>,
     /// How far is looked into a body in parts.
     pub body_bytes_max: usize,
     pub terms: Terms,
@@ -51,7 +49,6 @@ pub struct Waiter {
     hub: Arc<Hub>,
     subscriber: Subscriber,
     expression: Arc<Expression>,
-    rules_within: Option<Glob>,
     body_bytes_max: usize,
     shown_max: usize,
     began: Instant,
@@ -63,6 +60,7 @@ pub struct Waiter {
     found_bytes: usize,
     nearest: Nearest,
     cursor: Cursor,
+    gave_up: u64,
     truncated: bool,
     reset: bool,
 }
@@ -82,7 +80,6 @@ impl Waiter {
             cursor: subscriber.cursor(),
             subscriber,
             expression: options.expression,
-            rules_within: options.rules_within,
             body_bytes_max: options.body_bytes_max,
             shown_max: options.shown_max,
             began,
@@ -92,6 +89,7 @@ impl Waiter {
             found: VecDeque::new(),
             found_bytes: 0,
             nearest: Nearest::default(),
+            gave_up: 0,
             truncated: false,
             reset: false,
         })
@@ -122,6 +120,11 @@ impl Waiter {
     /// The place behind what was judged.
     pub fn cursor(&self) -> Cursor {
         self.cursor
+    }
+
+    /// Captures of which it took too long to tell whether they match: they do not count.
+    pub fn gave_up(&self) -> u64 {
+        self.gave_up
     }
 
     /// Whether retention has removed captures that were not judged.
@@ -174,6 +177,12 @@ impl Waiter {
     async fn decide_by_time(&mut self) -> Result<Option<Outcome>, DatabaseError> {
         let asked = self.began.elapsed();
         let head = self.hub.look().await?;
+        // A journal that this node does not know of yet, or that went backwards: the hub will tell which it is.
+        let is_known = head.epoch == self.hub.epoch() && head.seq >= self.subscriber.cursor().seq;
+        if !is_known && !self.subscriber.is_reset() {
+            tokio::time::sleep(RETRY_PAUSE).await;
+            return Ok(None);
+        }
         loop {
             let items = self.subscriber.next_up_to(head.seq).await?;
             if items.is_empty() {
@@ -200,19 +209,30 @@ impl Waiter {
                 Item::Event(event) => {
                     let event = event.clone();
                     match &event.entry.what {
-                        EntryKind::Capture(capture) if self.look(capture).await? => {
-                            self.find(event.entry.seq, capture);
-                            decided = self.waiting.take(self.began.elapsed());
-                        }
+                        EntryKind::Capture(capture) => match self.look(capture).await? {
+                            Some(true) => {
+                                self.find(event.entry.seq, capture);
+                                decided = self.waiting.take(self.began.elapsed());
+                            }
+                            Some(false) => {}
+                            None => {
+                                self.gave_up += 1;
+                                self.waiting.doubt();
+                            }
+                        },
                         EntryKind::Removal(removal) => self.forget(removal),
-                        EntryKind::Capture(_) | EntryKind::Configuration(_) => {}
+                        EntryKind::Configuration(_) => {}
                     }
                     self.cursor = event.cursor;
                 }
-                Item::Truncated { .. } => self.truncated = true,
+                Item::Truncated { .. } => {
+                    self.truncated = true;
+                    self.waiting.doubt();
+                }
                 Item::Reset { cursor } => {
                     self.cursor = *cursor;
                     self.reset = true;
+                    self.waiting.doubt();
                 }
             }
             self.queue.pop_front();
@@ -228,16 +248,14 @@ impl Waiter {
         Ok(None)
     }
 
-    /// Whether a capture matches; one that does not may be among the nearest.
-    async fn look(&mut self, capture: &Capture) -> Result<bool, DatabaseError> {
+    /// Whether a capture matches; one that does not may be among the nearest. None where it takes too long to tell.
+    async fn look(&mut self, capture: &Capture) -> Result<Option<bool>, DatabaseError> {
         let database = self.hub.database.as_ref();
-        let within = self.rules_within.as_ref();
-        let look = bodies::look(database, &self.expression, capture, within, self.body_bytes_max).await?;
+        let look = bodies::look(database, &self.expression, capture, self.body_bytes_max).await?;
         let Look { body, is_read } = &look;
-        let seen = Seen::new(capture, body).within(within);
-        // What takes too long to tell does not match.
-        let matches = self.expression.matches(&seen) && !seen.gave_up();
-        if !matches {
+        let seen = Seen::in_inquiry(capture, body);
+        let matches = seen.in_time(|seen| self.expression.matches(seen));
+        if matches == Some(false) {
             self.nearest.look(&self.expression, &seen, *is_read);
         }
         Ok(matches)

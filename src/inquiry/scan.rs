@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::places::{Stretch, few_places, page_of};
 use super::{Inquiries, InquiryError, Turn};
 use crate::database::DatabaseError;
-use crate::model::{BodyContent, Capture, Cursor, Filter, Glob, Since};
+use crate::model::{BodyContent, Capture, Cursor, Filter, Since};
 use crate::rules::{Expression, Seen};
 use crate::storage::journal::{self, Order};
 use crate::storage::scans::{self, Window};
@@ -40,8 +40,6 @@ pub struct Question {
     /// Received before, in microseconds.
     pub until_us: Option<i64>,
     pub expression: Arc<Expression>,
-    /// The names of rules that whoever asks may know; None means all.
-    pub rules_within: Option<Glob>,
     pub order: Order,
     /// Where the answer before this one ended.
     pub behind: Option<Cursor>,
@@ -64,6 +62,8 @@ pub trait Judge {
 pub struct Found {
     /// Captures that were looked at, whether they matched or not.
     pub scanned: u64,
+    /// Captures of which it took too long to tell whether they match: they were handed to nobody.
+    pub gave_up: u64,
     /// Where to go on; None where everything was looked at.
     pub next: Option<Cursor>,
 }
@@ -88,7 +88,8 @@ impl Inquiries {
             window: WINDOW_FIRST,
             places: None,
             scanned: 0,
-            epoch: 0,
+            gave_up: 0,
+            head: Cursor::default(),
         };
         let found = look.run(judge).await;
         self.metrics.inquiry_captures.inc_by(look.scanned);
@@ -108,7 +109,9 @@ struct Look<'a> {
     /// The places at which there may be what is asked about, where they are few.
     places: Option<Vec<i64>>,
     scanned: u64,
-    epoch: i64,
+    gave_up: u64,
+    /// The newest entry's place.
+    head: Cursor,
 }
 
 impl Look<'_> {
@@ -159,7 +162,7 @@ impl Look<'_> {
                 let is_over = self.scanned >= inquiries.options.scan_max || self.is_out_of_time();
                 // What may follow is not looked for: of entries that they may not see, nobody is told.
                 if flow.is_break() || is_over {
-                    return Ok(self.ended(Cursor::behind(self.epoch, seq, capture.id)));
+                    return Ok(self.ended(Cursor::behind(self.head.epoch, seq, capture.id)));
                 }
             }
             if !is_full {
@@ -183,7 +186,7 @@ impl Look<'_> {
         let Self { inquiries, question, .. } = *self;
         let database = inquiries.database.as_ref();
         let head = journal::head(database).await?;
-        self.epoch = head.epoch;
+        self.head = Cursor { epoch: head.epoch, seq: head.seq, digest: 0 };
         let mut left = Stretch { behind: 0, upto: head.seq };
         match question.since {
             Since::Now => left.behind = head.seq,
@@ -209,8 +212,12 @@ impl Look<'_> {
 
     /// A cursor's place, where it is of this journal.
     async fn check(&self, cursor: Cursor) -> Result<i64, InquiryError> {
+        // One past the end is of a journal that was restored since to an earlier state.
+        if cursor.epoch != self.head.epoch || cursor.seq > self.head.seq {
+            return Err(InquiryError::ForeignCursor);
+        }
         let id = journal::find_id(self.inquiries.database.as_ref(), cursor.seq).await?;
-        if cursor.epoch != self.epoch || id.is_some_and(|id| !cursor.fits(id)) {
+        if id.is_some_and(|id| !cursor.fits(id)) {
             return Err(InquiryError::ForeignCursor);
         }
         Ok(cursor.seq)
@@ -273,7 +280,7 @@ impl Look<'_> {
             Order::OldestFirst => left.behind,
             Order::NewestFirst => left.upto + 1,
         };
-        Cursor { epoch: self.epoch, seq, digest: 0 }
+        Cursor { seq, digest: 0, ..self.head }
     }
 
     /// Also where the node stops: the answer says where to go on, on another.
@@ -297,15 +304,15 @@ impl Look<'_> {
             self.rested = Instant::now();
         }
         self.scanned += 1;
-        let within = self.question.rules_within.as_ref();
         let (BodyContent::Inline(start) | BodyContent::Parts { start }) = &capture.body.content;
         let mut body = start.clone();
         if matches!(capture.body.content, BodyContent::Parts { .. }) && self.bodies {
             let is_needed = {
-                let seen = Seen::new(capture, start).within(within);
+                let seen = Seen::in_inquiry(capture, start);
                 match self.question.expression.decided_without_body(&seen) {
+                    _ if seen.gave_up() => true,
                     Some(false) => return Ok(ControlFlow::Continue(())),
-                    Some(true) => judge.needs_body(&seen),
+                    Some(true) => judge.needs_body(&seen) || seen.gave_up(),
                     None => true,
                 }
             };
@@ -315,16 +322,24 @@ impl Look<'_> {
                     storage::bodies::read_start(database.as_ref(), capture, options.body_bytes_max).await?;
             }
         }
-        let seen = Seen::new(capture, &body).within(within);
-        let matches = self.question.expression.matches(&seen) && !seen.gave_up();
-        Ok(if matches { judge.take(seq, capture, &seen) } else { ControlFlow::Continue(()) })
+        let seen = Seen::in_inquiry(capture, &body);
+        match seen.in_time(|seen| self.question.expression.matches(seen)) {
+            Some(true) => return Ok(judge.take(seq, capture, &seen)),
+            Some(false) => {}
+            None => self.gave_up += 1,
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     fn complete(&self) -> Found {
-        Found { scanned: self.scanned, next: None }
+        self.found(None)
     }
 
     fn ended(&self, next: Cursor) -> Found {
-        Found { scanned: self.scanned, next: Some(next) }
+        self.found(Some(next))
+    }
+
+    fn found(&self, next: Option<Cursor>) -> Found {
+        Found { scanned: self.scanned, gave_up: self.gave_up, next }
     }
 }

@@ -19,8 +19,17 @@ pub struct Filter {
 pub struct Narrowed<'a> {
     pub endpoint: Option<&'a str>,
     pub patterns: [Option<&'a Glob>; 2],
+    /// What all codes that pass begin with; empty where they have nothing in common.
+    pub beginning: &'a str,
     /// False where nothing can pass.
     pub is_possible: bool,
+}
+
+impl Narrowed<'_> {
+    /// Whether nothing is known of the endpoints.
+    pub fn is_of_all(&self) -> bool {
+        self.endpoint.is_none() && self.patterns == [None; 2] && self.beginning.is_empty()
+    }
 }
 
 impl Filter {
@@ -47,7 +56,16 @@ impl Filter {
         let glob = self.globs.first().filter(|_| self.globs.len() == 1 && self.literals.is_empty());
         let endpoint = literal.map(String::as_str);
         let is_possible = endpoint.is_none_or(|code| self.passes_endpoint(code));
-        Narrowed { endpoint, patterns: [self.within.as_ref(), glob], is_possible }
+        let patterns = [self.within.as_ref(), glob];
+        Narrowed { endpoint, patterns, beginning: self.beginning(), is_possible }
+    }
+
+    fn beginning(&self) -> &str {
+        let literals = self.literals.iter().map(String::as_str);
+        let named = literals.chain(self.globs.iter().map(Glob::beginning)).reduce(common).unwrap_or_default();
+        let within = self.within.as_ref().map(Glob::beginning).unwrap_or_default();
+        // Codes that pass begin with both.
+        if within.len() > named.len() { within } else { named }
     }
 
     pub fn passes_endpoint(&self, code: &str) -> bool {
@@ -84,5 +102,62 @@ impl Filter {
             _ => true,
         };
         method && entry.endpoint().map_or(self.passes_changes_of_all(), |code| self.passes_endpoint(code))
+    }
+}
+
+/// What two texts both begin with.
+fn common<'a>(one: &'a str, other: &str) -> &'a str {
+    let pairs = one.char_indices().zip(other.chars());
+    let same = pairs.take_while(|((_, a), b)| a == b).map(|((at, a), _)| at + a.len_utf8()).last();
+    &one[..same.unwrap_or_default()]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn filter(endpoints: &[String], within: Option<&str>) -> Filter {
+        let globs = endpoints.iter().map(|pattern| Glob::parse(pattern).unwrap()).collect();
+        Filter::new(globs, Vec::new()).within(within.map(|pattern| Glob::parse(pattern).unwrap()))
+    }
+
+    #[test]
+    fn a_beginning_is_what_all_codes_have_in_common() {
+        for (endpoints, within, expected) in [
+            (&[][..], None, ""),
+            (&["a"], None, "a"),
+            (&["run-1-*"], None, "run-1-"),
+            (&["run-1-a", "run-1-b*", "run-1-*c"], None, "run-1-"),
+            (&["a", "b"], None, ""),
+            (&["*"], Some("team-*"), "team-"),
+            (&["team-a", "team-b"], Some("team-*"), "team-"),
+            (&["te*"], Some("team-*"), "team-"),
+            (&["é1", "è1"], None, ""),
+        ] {
+            let endpoints: Vec<String> = endpoints.iter().map(|text| (*text).to_owned()).collect();
+            let filter = filter(&endpoints, within);
+            assert_eq!(filter.narrowed().beginning, expected, "{endpoints:?} {within:?}");
+        }
+        assert!(filter(&[], None).narrowed().is_of_all() && !filter(&[], Some("*-a")).narrowed().is_of_all());
+    }
+
+    proptest! {
+        /// Nothing that passes lies outside of what a query is told.
+        #[test]
+        fn what_passes_lies_within_what_is_narrowed(
+            endpoints in prop::collection::vec("[ab*]{1,4}", 0..4),
+            within in prop::option::of("[ab*]{1,3}"),
+            code in "[ab]{1,6}",
+        ) {
+            let filter = filter(&endpoints, within.as_deref());
+            let only = filter.narrowed();
+            if filter.passes_endpoint(&code) {
+                prop_assert!(only.is_possible && code.starts_with(only.beginning));
+                prop_assert!(only.endpoint.is_none_or(|only| only == code));
+                prop_assert!(only.patterns.iter().flatten().all(|pattern| pattern.matches(&code)));
+            }
+        }
     }
 }

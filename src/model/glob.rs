@@ -74,6 +74,11 @@ impl Glob {
         &self.parts
     }
 
+    /// What every code that matches begins with, up to the first wildcard.
+    pub fn beginning(&self) -> &str {
+        self.parts.first().map(String::as_str).unwrap_or_default()
+    }
+
     /// The one code that the pattern can match, where it has no wildcard.
     pub fn literal(&self) -> Option<&str> {
         match self.parts.as_slice() {

@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::json_path::measure;
-use crate::model::{BodyContent, Capture, CaptureKind, Glob};
+use crate::model::{BodyContent, Capture, CaptureKind};
 
 /// Fields of a form, parameters of a query, cookies: more than so many are not looked at.
 pub const PAIRS_MAX: usize = 1_000;
@@ -18,6 +18,10 @@ pub const PAIRS_MAX: usize = 1_000;
 /// How long all rules together may take with one request. One look takes some tenths of a second at most
 /// ([`super::operator`]); a request whose rules need longer is answered by none.
 const MATCH_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// The same for one kept capture in an inquiry, where there may be many of both: all are judged on the threads that
+/// catch.
+const INQUIRY_TIME_MAX: Duration = Duration::from_millis(50);
 
 type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
@@ -33,7 +37,8 @@ pub struct Seen<'a> {
     json: OnceCell<Option<Value>>,
     json_size: OnceCell<(u64, u64)>,
     form: OnceCell<Vec<Field<'a>>>,
-    began: OnceCell<Instant>,
+    time_max: Duration,
+    began: Cell<Option<Instant>>,
     gave_up: Cell<bool>,
 }
 
@@ -53,7 +58,8 @@ impl<'a> Seen<'a> {
             json: OnceCell::new(),
             json_size: OnceCell::new(),
             form: OnceCell::new(),
-            began: OnceCell::new(),
+            time_max: MATCH_TIME_MAX,
+            began: Cell::new(None),
             gave_up: Cell::new(false),
         }
     }
@@ -64,11 +70,9 @@ impl<'a> Seen<'a> {
         Self::new(capture, body)
     }
 
-    /// The same as somebody sees it who may see no endpoints but those of a pattern: what a capture shows them,
-    /// expressions find.
-    #[must_use]
-    pub fn within(self, _pattern: Option<&'a Glob>) -> Self {
-        self
+    /// A kept capture as an inquiry sees it, whose matching has less time.
+    pub fn in_inquiry(capture: &'a Capture, body: &'a [u8]) -> Self {
+        Self { time_max: INQUIRY_TIME_MAX, ..Self::new(capture, body) }
     }
 
     /// The rule that has answered a kept capture, as the capture shows it too.
@@ -174,11 +178,28 @@ impl<'a> Seen<'a> {
 
     /// Whether matching has taken as long as it may; asked for before each look.
     pub fn is_out_of_time(&self) -> bool {
-        let began = *self.began.get_or_init(Instant::now);
-        if began.elapsed() > MATCH_TIME_MAX {
+        let began = self.began.get().unwrap_or_else(Instant::now);
+        self.began.set(Some(began));
+        if began.elapsed() > self.time_max {
             self.gave_up.set(true);
         }
         self.gave_up.get()
+    }
+
+    /// Gives another look as much time as the first had.
+    pub fn look_again(&self) {
+        self.began.set(None);
+        self.gave_up.set(false);
+    }
+
+    /// What a look sees, which is had twice at most: a thread may have been held up by others once. None where it takes
+    /// too long to tell.
+    pub fn in_time<T>(&self, look: impl Fn(&Self) -> T) -> Option<T> {
+        (0..2).find_map(|_| {
+            self.look_again();
+            let found = look(self);
+            (!self.gave_up()).then_some(found)
+        })
     }
 
     /// Whether [`Self::is_out_of_time`] was so: no verdict of this request is worth anything.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::journal::{first_id_at, id_value};
 use crate::database::{Database, DatabaseError, Sql, Value};
-use crate::model::{BodyContent, Capture, Glob};
+use crate::model::{BodyContent, Capture};
 use crate::rules::{Expression, Seen};
 
 /// Writes one part; the parts of a body are numbered from 0.
@@ -63,14 +63,14 @@ pub async fn look(
     database: &dyn Database,
     expression: &Expression,
     capture: &Capture,
-    rules_within: Option<&Glob>,
     bytes_max: usize,
 ) -> Result<Look, DatabaseError> {
     match &capture.body.content {
         BodyContent::Inline(body) => Ok(Look { body: body.clone(), is_read: true }),
         BodyContent::Parts { start } => {
-            let decided = expression.decided_without_body(&Seen::of_kept(capture).within(rules_within));
-            if decided.is_some() {
+            let seen = Seen::in_inquiry(capture, start);
+            let decided = expression.decided_without_body(&seen);
+            if decided.is_some() && !seen.gave_up() {
                 return Ok(Look { body: start.clone(), is_read: false });
             }
             Ok(Look { body: read_start(database, capture, bytes_max).await?, is_read: true })
@@ -78,18 +78,16 @@ pub async fn look(
     }
 }
 
-/// Whether an inquiry's expression matches a kept capture, for somebody who may know of the rules whose names lie
-/// within a pattern. One that takes too long to tell does not.
+/// Whether an inquiry's expression matches a kept capture. One that takes too long to tell does not.
 pub async fn matches(
     database: &dyn Database,
     expression: &Expression,
     capture: &Capture,
-    rules_within: Option<&Glob>,
     bytes_max: usize,
 ) -> Result<bool, DatabaseError> {
-    let look = look(database, expression, capture, rules_within, bytes_max).await?;
-    let seen = Seen::new(capture, &look.body).within(rules_within);
-    Ok(expression.matches(&seen) && !seen.gave_up())
+    let look = look(database, expression, capture, bytes_max).await?;
+    let seen = Seen::in_inquiry(capture, &look.body);
+    Ok(seen.in_time(|seen| expression.matches(seen)).unwrap_or(false))
 }
 
 /// Removes the parts of a body that was never journaled.

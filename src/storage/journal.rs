@@ -6,6 +6,8 @@ use uuid::Uuid;
 
 use crate::database::columns::{self, columns, preview_columns};
 use crate::database::{Database, DatabaseError, Dialect, Row, Sql, Value};
+use crate::model::filter::Narrowed;
+use crate::model::limits::ENDPOINT_CODE_BYTES_MAX;
 use crate::model::{Capture, EndpointCode, Entry, EntryKind, Glob};
 
 /// The newest entry's place, and what its numbers stand on.
@@ -84,6 +86,64 @@ pub async fn list_after(
     ));
     let values = [Value::Int(after), Value::Int(upto), Value::Int(limit.into())];
     entries(&database.query(&SQL, &values).await?)
+}
+
+/// The entries of [`list_after`] that are about endpoints which a filter may let pass. All that pass such a filter are
+/// among them: what is about no endpoint passes none that names any.
+pub async fn list_after_of(
+    database: &dyn Database,
+    only: &Narrowed<'_>,
+    after: i64,
+    upto: i64,
+    limit: u32,
+) -> Result<Vec<Entry>, DatabaseError> {
+    macro_rules! page {
+        ($of_endpoints:expr) => {
+            concat!(
+                "SELECT j.seq, ",
+                columns!(),
+                " FROM journal j LEFT JOIN endpoint_totals t USING (endpoint) WHERE ",
+                $of_endpoints,
+                " AND j.seq > $1 AND j.seq <= $2 AND (j.kind >= 20 OR j.seq > COALESCE(t.floor_seq, 0)) \
+                 ORDER BY j.seq LIMIT $3"
+            )
+        };
+        ($one:literal, $other:literal) => {
+            page!(concat!(
+                "j.endpoint >= $4 AND j.endpoint < $5 AND (CAST($6 AS TEXT) = '' OR ",
+                $one,
+                ") AND (CAST($7 AS TEXT) = '' OR ",
+                $other,
+                ")"
+            ))
+        };
+    }
+    const OF_ONE: Sql = Sql::same(page!("j.endpoint = $4"));
+    const OF_SEVERAL: Sql = Sql {
+        postgres: page!("j.endpoint LIKE $6 ESCAPE '!'", "j.endpoint LIKE $7 ESCAPE '!'"),
+        sqlite: page!("j.endpoint GLOB $6", "j.endpoint GLOB $7"),
+    };
+    let mut values = vec![Value::Int(after), Value::Int(upto), Value::Int(limit.into())];
+    let sql = match only.endpoint {
+        Some(endpoint) => {
+            values.push(Value::Text(endpoint.to_owned()));
+            &OF_ONE
+        }
+        None => {
+            values.extend(codes_from(only.beginning).map(Value::Text));
+            values.extend(only.patterns.map(|pattern| pattern_value(database.dialect(), pattern)));
+            &OF_SEVERAL
+        }
+    };
+    entries(&database.query(sql, &values).await?)
+}
+
+/// The texts between which all endpoint codes stand that begin with one, the first included: both databases order codes
+/// by their octets.
+pub(super) fn codes_from(beginning: &str) -> [String; 2] {
+    // More of the greatest letter than any code has.
+    let rest = char::MAX.to_string().repeat(ENDPOINT_CODE_BYTES_MAX / char::MAX.len_utf8() + 1);
+    [beginning.to_owned(), beginning.to_owned() + &rest]
 }
 
 /// Entries that are no captures, the newest first, before a place: who removed or changed what, and when.

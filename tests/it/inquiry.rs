@@ -1,23 +1,46 @@
 //! Inquiries about what is kept: it is found, counted and verified, all of it and nothing else.
 
+use creel::model::Cursor;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::client::{Connection, Response};
 use crate::harness::node::{Node, NodeBuilder};
 use crate::harness::servers::shared_postgres;
-use crate::harness::{Needs, TestResult, trials};
+use crate::harness::{Needs, TestResult, check_problem, trials};
 
-mod bounds;
+pub mod bounds;
 mod documents;
 mod verify;
 
 pub fn trials() -> Vec<Trial> {
     let own = trials! {
-        Needs::NOTHING => what_matches_is_found_and_counted_on_sqlite;
+        Needs::NOTHING =>
+            what_matches_is_found_and_counted_on_sqlite,
+            a_cursor_past_the_journals_end_is_a_problem;
         Needs::POSTGRES => what_matches_is_found_and_counted_on_postgres;
     };
     [own, bounds::trials(), documents::trials(), verify::trials()].into_iter().flatten().collect()
+}
+
+/// As of a journal that was restored since to an earlier state: "there is nothing" would be wrong.
+async fn a_cursor_past_the_journals_end_is_a_problem() -> TestResult {
+    let node = Node::builder().start().await?;
+    node.post("/r/a", "x").await?;
+    let page = ask(&node, "find", &json!({"since": "earliest", "limit": 1})).await?;
+    let at_the_end = Cursor::parse(page["next"].as_str().ok_or("no cursor")?)?;
+    let past = Cursor { seq: at_the_end.seq + 1, digest: 0, ..at_the_end }.to_string();
+    for path in ["find", "count", "verify"] {
+        let order = |since: &str| match path {
+            "verify" => json!({"since": since, "claims": [{"count": {"exactly": 0}}]}),
+            _ => json!({ "since": since }),
+        };
+        assert_eq!(post(&node, path, &order(&at_the_end.to_string())).await?.status, 200, "{path}");
+        check_problem(&post(&node, path, &order(&past)).await?, 400, "invalid-cursor")?;
+    }
+    let page = json!({"since": "earliest", "cursor": past, "order": "newest"});
+    check_problem(&post(&node, "find", &page).await?, 400, "invalid-cursor")?;
+    Ok(())
 }
 
 /// Posts a document.

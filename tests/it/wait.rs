@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::client::{Connection, Response};
 use crate::harness::node::Node;
 use crate::harness::{Needs, TestResult, check_problem, eventually, trials};
+use crate::inquiry::bounds::too_slow;
 
 mod access;
 mod faults;
@@ -32,6 +33,7 @@ fn here() -> Vec<Trial> {
         Needs::NOTHING =>
             what_was_removed_is_not_shown,
             what_retention_took_is_told,
+            what_may_have_been_more_satisfies_no_most,
             blanks_keep_the_connection_alive,
             a_wait_whose_client_went_away_is_dropped,
             waits_have_a_ceiling,
@@ -355,8 +357,45 @@ async fn what_retention_took_is_told() -> TestResult {
     let order = json!({"endpoint": "a", "since": first["next"], "count": 20, "timeout_ms": 0});
     let answer = wait(&node, &order).await?;
     assert_eq!((outcome(&answer), &answer["truncated"]), (("timeout", 5), &json!(true)));
+    for (count, expected) in [
+        (json!({"exactly": 5}), "interrupted"),
+        (json!({"at_most": 9}), "interrupted"),
+        (json!({"at_most": 4}), "exceeded"),
+        (json!(5), "satisfied"),
+    ] {
+        let order = json!({"endpoint": "a", "since": first["next"], "count": count, "timeout_ms": 0});
+        assert_eq!(outcome(&wait(&node, &order).await?), (expected, 5), "{order}");
+    }
     let another = wait(&node, &json!({"endpoint": "b", "since": first["next"], "timeout_ms": 0})).await?;
     assert_eq!(another.get("truncated"), None, "nothing of its own is gone");
+    Ok(())
+}
+
+async fn what_may_have_been_more_satisfies_no_most() -> TestResult {
+    let (node, other) = (Node::builder().start().await?, Node::builder().start().await?);
+    let of_another = wait(&other, &json!({"since": "now", "timeout_ms": 0})).await?["next"].clone();
+    let slow = too_slow(&node).await?;
+    let run = node.http().post(node.url("/api/runs")).json(&json!({"name": "in doubt"})).send().await?;
+    let run: Value = run.json().await?;
+    let run_url = format!("/api/runs/{}", run["id"].as_str().ok_or("no id")?);
+    for (count, expected) in [
+        (json!({"exactly": 0}), ("interrupted", 0)),
+        (json!({"at_most": 1}), ("interrupted", 0)),
+        (json!({"exactly": 1}), ("timeout", 0)),
+        (json!(1), ("timeout", 0)),
+    ] {
+        let order = |since: &Value| json!({"since": since, "count": count, "timeout_ms": 0});
+        let mut reset = order(&of_another);
+        reset["run"] = run["id"].clone();
+        let reset = wait(&node, &reset).await?;
+        assert_eq!((outcome(&reset), &reset["reset"]), (expected, &json!(true)), "{count}");
+        let mut gave_up = order(&json!("earliest"));
+        gave_up["match"] = slow.clone();
+        let gave_up = wait(&node, &gave_up).await?;
+        assert_eq!((outcome(&gave_up), &gave_up["gave_up"]), (expected, &json!(1)), "{count}");
+    }
+    let summary = node.json(&format!("{run_url}/summary")).await?;
+    assert_eq!(summary["verifications"]["passed"], 0, "{summary}");
     Ok(())
 }
 

@@ -168,6 +168,9 @@ fn tell(args: &VerifyArgs, session: &Session, answer: &Value) -> Outcome {
             broken.iter().for_each(|claim| text.push_str(&why(claim)));
             let failed = Failed::not(text);
             Err(match outcome {
+                "incomplete" if answer["gave_up"].is_u64() => {
+                    failed.hint("it took too long to tell whether some captures match: simplify the expressions")
+                }
                 "incomplete" => failed.hint(
                     "more were caught than a node looks at for one answer: name endpoints, or a later --since",
                 ),

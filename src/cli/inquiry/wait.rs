@@ -118,7 +118,9 @@ async fn ask(
         let asked = Instant::now();
         let ask = Ask::new(Method::POST, PATH).json(&Value::Object(order.clone()));
         let why = match session.api.json(ask).await {
-            Ok(answer) if answer["outcome"] != "interrupted" => return Ok(answer),
+            Ok(answer) if answer["outcome"] != "interrupted" || is_in_doubt(&order, &answer) => {
+                return Ok(answer);
+            }
             Ok(_) => "the node stops".to_owned(),
             Err(failure)
                 if session.api.was_reached() && is_passing(&failure) && Instant::now() < ends + GRACE =>
@@ -132,6 +134,14 @@ async fn ask(
         pause = if asked.elapsed() > PAUSE_MAX { PAUSE } else { (pause * 2).min(PAUSE_MAX) };
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Whether there is a most, and nobody can tell whether it was kept: some captures were not judged, and would not be if
+/// asked again.
+fn is_in_doubt(order: &Members, answer: &Value) -> bool {
+    let has_most = |count: &Value| ["exactly", "at_most"].iter().any(|bound| count.get(bound).is_some());
+    order.get("count").is_some_and(has_most)
+        && (answer["truncated"] == true || answer["reset"] == true || answer["gave_up"].is_u64())
 }
 
 /// Where the journal ends now, so that the same place is asked about again.
@@ -160,9 +170,19 @@ fn tell(args: &WaitArgs, session: &Session, answer: &Value, wanted: &str, took: 
             }
         }
     }
-    let truncated = answer["truncated"] == true;
-    if truncated {
+    if answer["truncated"] == true {
         session.terminal.warn("retention had removed captures before they were looked at");
+    }
+    if answer["reset"] == true {
+        session
+            .terminal
+            .warn("the journal is another than --since is of: only what came since was looked at");
+    }
+    if let Some(gave_up) = answer["gave_up"].as_u64() {
+        let gave_up = captures(gave_up);
+        session
+            .terminal
+            .warn(&format!("it took too long to tell whether {gave_up} matched: simplify --match"));
     }
     let count = answer["count"].as_u64().unwrap_or_default();
     let (matched, took) = (captures(count), took.as_secs_f64());

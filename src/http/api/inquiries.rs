@@ -60,8 +60,12 @@ pub async fn find(
         Some(next) => wire::text(&mut out, &places.write(next)),
         None => out.extend_from_slice(b"null"),
     }
-    let end = format!(",\"scanned\":{},\"complete\":{}}}", found.scanned, found.next.is_none());
+    let end = format!(",\"scanned\":{},\"complete\":{}", found.scanned, found.next.is_none());
     out.extend_from_slice(end.as_bytes());
+    if found.gave_up > 0 {
+        out.extend_from_slice(format!(",\"gave_up\":{}", found.gave_up).as_bytes());
+    }
+    out.push(b'}');
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(out))
 }
 
@@ -86,7 +90,7 @@ pub async fn count(
     let next = written(found, &state.access.places(&caller.0));
     let complete = found.next.is_none();
     let answer = json!({"count": count.0, "next": next, "scanned": found.scanned, "complete": complete});
-    Ok(HttpResponse::Ok().json(answer))
+    Ok(HttpResponse::Ok().json(with_given_up(answer, found.gave_up)))
 }
 
 /// `{"outcome":"failed","scanned":9,"next":null,"claims":[...]}`: whether what is claimed holds.
@@ -110,7 +114,8 @@ pub async fn verify(
     let _held = state.hold(&allowance)?;
 
     let found = state.inquiries.look(&state.inquiries.turn().await?, &question, &mut claims).await?;
-    let told = claims.0.told(found.next.is_none());
+    let told = claims.0.told(found.next.is_none(), found.gave_up);
+    let gave_up = found.gave_up + claims.0.gave_up();
     let outcome = outcome(&told);
     if let (Some(run), "satisfied" | "failed") = (&run, outcome) {
         let failed: Vec<String> = told.iter().enumerate().filter_map(|(i, told)| failure(i, told)).collect();
@@ -128,7 +133,15 @@ pub async fn verify(
     let shown: Vec<Value> = told.iter().map(shown).collect();
     let next = written(found, &state.access.places(&caller.0));
     let answer = json!({"outcome": outcome, "scanned": found.scanned, "next": next, "claims": shown});
-    Ok(HttpResponse::Ok().json(answer))
+    Ok(HttpResponse::Ok().json(with_given_up(answer, gave_up)))
+}
+
+/// An answer with how many captures took too long to tell, where there are any.
+fn with_given_up(mut answer: Value, gave_up: u64) -> Value {
+    if gave_up > 0 {
+        answer["gave_up"] = gave_up.into();
+    }
+    answer
 }
 
 /// What is asked, once the selection's other members are read too.
@@ -144,7 +157,6 @@ fn question(
         since: selection.since,
         until_us: until(object)?,
         expression: selection.expression,
-        rules_within: caller.0.pattern.clone(),
         order,
         behind,
     })

@@ -71,7 +71,6 @@ pub async fn wait(
         filter: selection.filter,
         since: selection.since,
         expression: selection.expression,
-        rules_within: caller.0.pattern.clone(),
         body_bytes_max: state.settings.rules.body_bytes_max,
         terms: form.terms,
         shown_max,
@@ -230,6 +229,9 @@ impl WaitBody {
             out.extend_from_slice(b",\"misses\":[");
             write_misses(&mut out, waiter.misses());
             out.push(b']');
+        }
+        if waiter.gave_up() > 0 {
+            out.extend_from_slice(format!(",\"gave_up\":{}", waiter.gave_up()).as_bytes());
         }
         for (name, is_so) in [("truncated", waiter.is_truncated()), ("reset", waiter.is_reset())] {
             if is_so {

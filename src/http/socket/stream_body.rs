@@ -7,22 +7,21 @@ use std::time::Duration;
 
 use actix_http::ws::OpCode;
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::frames;
 use super::messages::{Fault, Incoming, Messages, close_code};
 use super::notice::Notice;
-use super::stream::filter;
 use super::wanted::Wanted;
 use crate::access::{Leave, Places};
 use crate::database::DatabaseError;
 use crate::feed::{Event, Item, LargeEvent, Subscriber};
 use crate::http::api::captures::slices;
 use crate::http::state::State;
-use crate::model::wire::BodyForm;
+use crate::model::Cursor;
+
+mod said;
 
 /// Pause before the database is asked again after it failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
@@ -52,7 +51,8 @@ pub struct StreamBody {
     messages: Option<Messages>,
     queue: VecDeque<Out>,
     heartbeat: Instant,
-    /// The database failed; the subscriber is not asked before.
+    /// The database failed; it is not asked before. Where an event stands first in the queue, it is this that waits for
+    /// it.
     paused_until: Option<Instant>,
     ended: bool,
     _permit: OwnedSemaphorePermit,
@@ -82,21 +82,6 @@ enum Happened {
     HeartbeatDue,
     Stopping,
     LeaveOver,
-}
-
-/// What a client may say over its WebSocket.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
-enum Request {
-    /// Change what is sent from now on.
-    Subscribe {
-        #[serde(default)]
-        endpoint: Vec<String>,
-        #[serde(default)]
-        method: Vec<String>,
-        body: Option<String>,
-        r#match: Option<Value>,
-    },
 }
 
 impl StreamBody {
@@ -133,15 +118,15 @@ impl StreamBody {
             if !self.ended && self.reader.leave.is_over() {
                 self.expel();
             }
-            match self.queue.pop_front() {
+            let first = if self.is_held() { None } else { self.queue.pop_front() };
+            match first {
                 Some(Out::Bytes(bytes) | Out::More(bytes)) => return Some((Ok(bytes), self)),
                 Some(Out::Event(event)) => match self.reader.wanted.has(&event).await {
                     Ok(true) => self.begin(&event),
                     Ok(false) => {}
                     Err(error) => {
                         self.queue.push_front(Out::Event(event));
-                        waits_for_database(&error);
-                        tokio::time::sleep(RETRY_PAUSE).await;
+                        self.pause(&error);
                     }
                 },
                 Some(Out::Large(large)) => match self.piece_of(large).await {
@@ -152,15 +137,11 @@ impl StreamBody {
                 None if self.ended => return None,
                 None => match self.wait().await {
                     Happened::Items(Ok(items)) => self.take(items),
-                    Happened::Items(Err(error)) => {
-                        waits_for_database(&error);
-                        self.paused_until = Some(Instant::now() + RETRY_PAUSE);
-                    }
+                    Happened::Items(Err(error)) => self.pause(&error),
                     Happened::Received(received) => self.receive(received),
                     Happened::HeartbeatDue => {
                         self.heartbeat = Instant::now() + self.state.settings.stream.heartbeat();
-                        let cursor = self.cursor();
-                        self.say(&Notice::Heartbeat { cursor });
+                        self.tell_first(|cursor| Notice::Heartbeat { cursor });
                     }
                     Happened::Stopping => self.stop().await,
                     // Seen to at the next turn.
@@ -170,14 +151,25 @@ impl StreamBody {
         }
     }
 
+    /// Whether an event stands first that cannot be judged yet.
+    fn is_held(&self) -> bool {
+        self.paused_until.is_some() && matches!(self.queue.front(), Some(Out::Event(_)))
+    }
+
+    fn pause(&mut self, error: &DatabaseError) {
+        tracing::debug!(error = error as &dyn std::error::Error, "a subscriber waits for the database");
+        self.paused_until = Some(Instant::now() + RETRY_PAUSE);
+    }
+
+    /// Waits for whatever is next; no items come where an event is held, and may be judged now.
     async fn wait(&mut self) -> Happened {
-        let paused_until = self.paused_until;
+        let (paused_until, is_held) = (self.paused_until, self.is_held());
         let subscriber = &mut self.subscriber;
         let items = async {
             if let Some(until) = paused_until {
                 tokio::time::sleep_until(until).await;
             }
-            subscriber.next().await
+            if is_held { Ok(Vec::new()) } else { subscriber.next().await }
         };
         let happened = tokio::select! {
             items = items => Happened::Items(items),
@@ -291,55 +283,28 @@ impl StreamBody {
         }
     }
 
-    fn receive(&mut self, received: Result<Incoming, Fault>) {
-        match received {
-            Ok(Incoming::Text(text)) => self.obey(&text),
-            Ok(Incoming::Binary(_)) => self.close(close_code::UNSUPPORTED, "only text is understood"),
-            Ok(Incoming::Ping(payload)) => self.push(frames::frame(OpCode::Pong, &payload)),
-            Ok(Incoming::Pong) => {}
-            Ok(Incoming::Close(None)) => {
-                self.push(frames::close(None));
-                self.ended = true;
-            }
-            Ok(Incoming::Close(Some((code, _)))) => self.close(code, ""),
-            Err(Fault::Broken(code, reason)) => self.close(code, reason),
-            Err(Fault::Gone) => self.ended = true,
-        }
-    }
-
-    fn obey(&mut self, text: &[u8]) {
-        let changed = match serde_json::from_slice(text) {
-            Ok(Request::Subscribe { endpoint, method, body, r#match }) => {
-                let form = body.as_deref().map_or(Some(self.subscriber.form()), BodyForm::parse);
-                let wanted = self.reader.wanted.changed(r#match.as_ref());
-                match (filter(&endpoint, &method, self.reader.leave.identity()), form, wanted) {
-                    (Ok(filter), Some(form), Ok(wanted)) => {
-                        self.subscriber.change(filter, form);
-                        self.reader.wanted = wanted;
-                        Ok(())
-                    }
-                    (Err(problem), ..) => Err(problem.to_string()),
-                    (_, None, _) => Err("`body`: `full`, `preview` or `none` is expected".to_owned()),
-                    (.., Err(problem)) => Err(problem.to_string()),
-                }
-            }
-            Err(error) => Err(error.to_string()),
-        };
-        let cursor = self.cursor();
-        self.say(&match changed {
-            Ok(()) => Notice::Subscribed { cursor },
-            Err(detail) => Notice::Error { detail },
-        });
-    }
-
-    fn close(&mut self, code: u16, reason: &str) {
-        self.push(frames::close(Some((code, reason))));
-        self.ended = true;
+    /// Queues a message before the events that are held, with the place before them.
+    fn tell_first(&mut self, notice: impl FnOnce(String) -> Notice) {
+        let cursor = self.cursor_before_held();
+        let held = std::mem::take(&mut self.queue);
+        self.say(&notice(cursor));
+        self.queue.extend(held);
     }
 
     /// The place behind what was taken, as the client is shown it.
     fn cursor(&self) -> String {
         self.reader.places.write(self.subscriber.cursor())
+    }
+
+    /// The place behind what was sent, or was left out, as the client is shown it.
+    fn cursor_before_held(&self) -> String {
+        match self.queue.front() {
+            Some(Out::Event(event)) => {
+                let before = Cursor { seq: event.entry.seq - 1, digest: 0, ..event.cursor };
+                self.reader.places.write(before)
+            }
+            _ => self.cursor(),
+        }
     }
 
     /// The leave is over: nothing more is sent of what waits, but why. In the middle of a message not even
@@ -365,7 +330,8 @@ impl StreamBody {
     /// The node stops: the client is told when to come back, and with what cursor.
     async fn stop(&mut self) {
         tokio::time::sleep(self.state.pace_of_closing()).await;
-        let cursor = self.cursor();
+        let cursor = self.cursor_before_held();
+        self.queue.clear();
         let reconnect_ms = self.state.reconnect_ms();
         if self.framing == Framing::Sse {
             self.push(format!("retry: {reconnect_ms}\n\n").into());
@@ -382,10 +348,6 @@ impl Drop for StreamBody {
     fn drop(&mut self) {
         self.state.metrics.subscribers.dec();
     }
-}
-
-fn waits_for_database(error: &DatabaseError) {
-    tracing::debug!(error = error as &dyn std::error::Error, "a subscriber waits for the database");
 }
 
 async fn receive(messages: &mut Option<Messages>) -> Result<Incoming, Fault> {

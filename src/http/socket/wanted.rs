@@ -6,14 +6,13 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::time::{Duration, Instant};
 
-use crate::access::Identity;
 use crate::database::DatabaseError;
 use crate::feed::Event;
 use crate::http::api::query::invalid;
 use crate::http::problem::Problem;
 use crate::http::state::State;
 use crate::intake::Reserved;
-use crate::model::{EntryKind, Glob};
+use crate::model::EntryKind;
 use crate::rules::{Expression, short};
 use crate::storage;
 
@@ -25,7 +24,6 @@ pub struct Wanted {
     state: Arc<State>,
     /// None: all are.
     expression: Option<Expression>,
-    rules_within: Option<Glob>,
     /// Room for the expression.
     _held: Option<Reserved>,
 }
@@ -35,9 +33,9 @@ impl Wanted {
     ///
     /// # Errors
     /// With what is wrong in it, or where there is no room for it on this node.
-    pub fn parse(text: Option<&str>, identity: &Identity, state: Arc<State>) -> Result<Self, Problem> {
+    pub fn parse(text: Option<&str>, state: Arc<State>) -> Result<Self, Problem> {
         let value = text.map(short::parse_text).transpose().map_err(|why| invalid("match", why))?;
-        Self::all(identity, state).changed(value.as_ref())
+        Self::all(state).changed(value.as_ref())
     }
 
     /// The same reader, who wants to see something else from now on.
@@ -49,12 +47,11 @@ impl Wanted {
         let expression = expression.map(|value| Expression::parse_inquiry(value, &mut allowance)).transpose();
         let expression = expression.map_err(|why| invalid("match", why))?;
         let held = expression.is_some().then(|| self.state.hold(&allowance)).transpose()?;
-        let rules_within = self.rules_within.clone();
-        Ok(Self { state: self.state.clone(), expression, rules_within, _held: held })
+        Ok(Self { state: self.state.clone(), expression, _held: held })
     }
 
-    fn all(identity: &Identity, state: Arc<State>) -> Self {
-        Self { state, expression: None, rules_within: identity.pattern.clone(), _held: None }
+    fn all(state: Arc<State>) -> Self {
+        Self { state, expression: None, _held: None }
     }
 
     /// Whether an event is to be sent.
@@ -67,8 +64,8 @@ impl Wanted {
         };
         let began = Instant::now();
         let most = self.state.settings.rules.body_bytes_max;
-        let (database, within) = (self.state.database.as_ref(), self.rules_within.as_ref());
-        let matches = storage::bodies::matches(database, expression, capture, within, most).await?;
+        let database = self.state.database.as_ref();
+        let matches = storage::bodies::matches(database, expression, capture, most).await?;
         if began.elapsed() > STRETCH {
             tokio::task::yield_now().await;
         }

@@ -74,6 +74,7 @@ macro_rules! conformance {
             an_endpoint_is_declared_once,
             every_column_comes_back,
             what_is_written_by_many_is_read_by_page,
+            a_page_of_some_endpoints_has_all_that_their_filter_lets_pass,
             of_all_that_see_the_head_go_back_one_begins_an_epoch,
         })
         .chain(conformance! { $site, $needs, listing =>

@@ -22,7 +22,8 @@ pub fn trials() -> Vec<Trial> {
             large_bodies_are_looked_into,
             a_look_ends_in_time,
             what_is_asked_takes_little_memory,
-            a_look_ends_with_its_node;
+            a_look_ends_with_its_node,
+            what_takes_too_long_to_tell_decides_nothing;
         Needs::POSTGRES =>
             more_than_an_answer_looks_at_is_gone_on_from_on_postgres,
             few_among_many_are_found_on_postgres;
@@ -119,7 +120,7 @@ async fn few_among_many_are_found(builder: NodeBuilder) -> TestResult {
 }
 
 /// Sends so many to an endpoint, over a few connections.
-async fn fill(node: &Node, count: usize) -> TestResult {
+pub async fn fill(node: &Node, count: usize) -> TestResult {
     const SENDERS: usize = 10;
     let mut senders = tokio::task::JoinSet::new();
     for _ in 0..SENDERS {
@@ -241,6 +242,58 @@ async fn a_look_ends_with_its_node() -> TestResult {
     let rest = ask(&node, "count", &with(&json!({}), "since", answer["next"].clone())).await?;
     assert_eq!(rest["scanned"].as_u64().zip(answer["scanned"].as_u64()).map(|(a, b)| a + b), Some(250));
     Ok(())
+}
+
+/// Whatever a slow expression would have said: it counts as none, it is told, and nothing that it could break holds.
+async fn what_takes_too_long_to_tell_decides_nothing() -> TestResult {
+    let node = Node::builder().start().await?;
+    let slow = too_slow(&node).await?;
+    let quick = node.post("/r/quick", "x").await?;
+    // Every capture matches, if there were time.
+    let found = ask(&node, "find", &json!({"since": "earliest", "match": slow})).await?;
+    assert_eq!((ids(&found), &found["gave_up"], &found["scanned"]), (vec![quick], &json!(1), &json!(2)));
+    let counted = ask(&node, "count", &json!({"since": "earliest", "match": slow})).await?;
+    assert_eq!((&counted["count"], &counted["gave_up"]), (&json!(1), &json!(1)));
+    let fast = ask(&node, "count", &json!({"since": "earliest", "match": "method=POST"})).await?;
+    assert_eq!((&fast["count"], fast.get("gave_up")), (&json!(2), None));
+
+    let claim = |claim: Value| with(&claim, "match", slow.clone());
+    for (claim, holds) in [
+        (claim(json!({"count": {"exactly": 1}})), json!(null)),
+        (claim(json!({"count": {"at_most": 1}})), json!(null)),
+        (claim(json!({"count": {"at_most": 0}})), json!(false)),
+        (claim(json!({"count": 1})), json!(true)),
+        (claim(json!({"count": 2})), json!(null)),
+        (json!({"unique_by": {"header": "x-id", "match": slow}}), json!(null)),
+        (json!({"spacing": {"most_ms": 86_400_000, "match": slow}}), json!(null)),
+        (json!({"in_order": [slow]}), json!(true)),
+        (json!({"in_order": [slow], "others": false}), json!(null)),
+        (json!({"in_order": [slow, slow]}), json!(null)),
+    ] {
+        let verified = json!({"since": "earliest", "claims": [claim]});
+        let verified = ask(&node, "verify", &verified).await?;
+        assert_eq!(
+            (&verified["claims"][0]["holds"], &verified["gave_up"]),
+            (&holds, &json!(1)),
+            "{verified}"
+        );
+    }
+    let within = json!({"since": "earliest", "match": slow, "claims": [{"count": {"exactly": 1}}]});
+    assert_eq!(ask(&node, "verify", &within).await?["outcome"], "incomplete");
+    Ok(())
+}
+
+/// A capture, and an expression that matches all captures, of this one far too late: no automaton remembers so much of it.
+pub async fn too_slow(node: &Node) -> TestResult<Value> {
+    let mut random = 1_u32;
+    let letter = |_| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ['a', 'b', ' '][(random >> 16) as usize % 3]
+    };
+    node.post("/r/slow", (0..600_000).map(letter).collect::<String>()).await?;
+    let pattern = |n: usize| format!("(?-u)[ab].{{250}}[d-y]{{{n}}}");
+    let slow: Vec<Value> = (1..=20).map(|n| json!({"at": "body_text", "matches": pattern(n)})).collect();
+    Ok(json!({"not": {"any": slow}}))
 }
 
 /// Captures, and an inquiry that takes long with each.

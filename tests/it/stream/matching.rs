@@ -4,8 +4,9 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use super::{LIMIT, bodies, read, subscribe};
-use crate::harness::client::{Framing, WebSocket, opcode};
+use crate::harness::client::{Framing, WebSocket, captures, opcode};
 use crate::harness::node::Node;
+use crate::harness::servers::shared_postgres;
 use crate::harness::{Needs, TestResult, check_problem, trials};
 
 pub fn trials() -> Vec<Trial> {
@@ -16,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
             large_bodies_are_looked_into,
             an_expression_changes_over_a_websocket,
             what_is_no_expression_is_a_problem;
+        Needs::POSTGRES => a_stream_goes_on_while_a_body_cannot_be_read;
     }
 }
 
@@ -80,6 +82,55 @@ async fn large_bodies_are_looked_into() -> TestResult {
         let message = subscriber.read_captures(1, LIMIT).await?.remove(0);
         assert_eq!(message["capture"]["id"], json!(id));
     }
+    Ok(())
+}
+
+/// It is kept alive, and told where it stops, and misses nothing of what it could not look into.
+async fn a_stream_goes_on_while_a_body_cannot_be_read() -> TestResult {
+    let database = shared_postgres().await?;
+    let node = Node::builder()
+        .database(database.url())
+        .setting("database.statement_timeout_ms", 200)
+        .setting("stream.heartbeat_ms", 100)
+        .start()
+        .await?;
+    let (mut client, connection) = tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    let large = format!("{{\"fill\":\"{}\",\"end\":1}}", "x".repeat(300_000));
+    let id = node.post("/r/a", large).await?;
+    let later = node.post("/r/b", "{\"end\":1}").await?;
+    let query = |since: &str| format!("body=none&since={since}&{}", encoded("json.$.end=1"));
+    let is_beat = |message: &Value| message["type"] == "heartbeat";
+    let shown = |messages: &[Value]| {
+        captures(messages).iter().map(|capture| capture["id"].clone()).collect::<Vec<_>>()
+    };
+    for framing in Framing::ALL {
+        let held = client.transaction().await?;
+        held.batch_execute("LOCK TABLE body_parts IN ACCESS EXCLUSIVE MODE").await?;
+        let mut subscriber = subscribe(&node, framing, &query("earliest")).await?;
+        for _ in 0..8 {
+            let messages = subscriber.read_until(LIMIT, is_beat).await?;
+            assert!(messages.iter().all(is_beat), "{messages:?}");
+        }
+        let before = subscriber.cursor().ok_or("no cursor")?.to_owned();
+        held.rollback().await?;
+        assert_eq!(shown(&subscriber.read_captures(2, LIMIT).await?), [id.as_str(), later.as_str()]);
+        // What a heartbeat told while it was held is before what was held.
+        let mut resumed = subscribe(&node, framing, &query(&before)).await?;
+        assert_eq!(shown(&resumed.read_captures(2, LIMIT).await?), [id.as_str(), later.as_str()]);
+    }
+    let held = client.transaction().await?;
+    held.batch_execute("LOCK TABLE body_parts IN ACCESS EXCLUSIVE MODE").await?;
+    let mut subscriber = subscribe(&node, Framing::Ndjson, &query("earliest")).await?;
+    subscriber.read_until(LIMIT, is_beat).await?;
+    let (stopped, told) =
+        tokio::join!(node.term(), subscriber.read_until(LIMIT, |message| message["type"] == "closing"));
+    assert!(stopped?.success() && told.is_ok_and(|told| !told.is_empty()));
+    let before = subscriber.cursor().ok_or("no cursor")?.to_owned();
+    held.rollback().await?;
+    node.start_again().await?;
+    let mut resumed = subscribe(&node, Framing::Ndjson, &query(&before)).await?;
+    assert_eq!(shown(&resumed.read_captures(2, LIMIT).await?), [id.as_str(), later.as_str()]);
     Ok(())
 }
 

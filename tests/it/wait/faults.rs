@@ -20,7 +20,9 @@ pub fn trials() -> Vec<Trial> {
         Needs::POSTGRES | Needs::OWN_RABBITMQ =>
             a_wait_through_the_other_node_is_satisfied_whatever_becomes_of_rabbitmq;
         Needs::POSTGRES | Needs::REDIS => a_wait_that_is_interrupted_goes_on_at_the_other_node;
-        Needs::POSTGRES => time_decides_nothing_before_what_was_committed_is_judged;
+        Needs::POSTGRES =>
+            time_decides_nothing_before_what_was_committed_is_judged,
+            time_decides_nothing_of_a_journal_that_went_backwards;
         Needs::OWN_POSTGRES => a_wait_outlives_an_outage_of_the_database;
     }
 }
@@ -159,6 +161,23 @@ async fn time_decides_nothing_before_what_was_committed_is_judged() -> TestResul
         let answer = waiting.answer().await?;
         assert_eq!(outcome(&answer), expected, "{order} {answer}");
     }
+    Ok(())
+}
+
+/// As by a failover that lost commits: what is at the places that were seen may come anew.
+async fn time_decides_nothing_of_a_journal_that_went_backwards() -> TestResult {
+    let database = shared_postgres().await?;
+    let node = Node::builder().database(database.url()).setting("feed.head_poll_ms", 1_500).start().await?;
+    for _ in 0..5 {
+        node.post("/r/a", "x").await?;
+    }
+    let order = json!({"endpoint": "b", "since": "now", "count": {"exactly": 0}, "timeout_ms": 300});
+    let waiting = Wait::begin(&node, &order).await?;
+    let (client, connection) = tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    client.batch_execute("UPDATE journal_head SET seq = seq - 3; DELETE FROM journal WHERE seq > 2").await?;
+    let answer = waiting.answer().await?;
+    assert_eq!((outcome(&answer), &answer["reset"]), (("interrupted", 0), &json!(true)), "{answer}");
     Ok(())
 }
 

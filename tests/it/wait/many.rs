@@ -1,4 +1,4 @@
-//! A thousand waits at once on one node.
+//! Many waits at once on one node.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,15 @@ use tokio::task::JoinSet;
 
 use super::{Wait, outcome, waiters};
 use crate::harness::client::Load;
-use crate::harness::node::Node;
+use crate::harness::node::{Node, NodeBuilder};
 use crate::harness::servers::{shared_postgres, shared_redis, topic_prefix};
 use crate::harness::{Needs, TestResult, trials};
+use crate::inquiry::bounds::fill;
 
 pub fn trials() -> Vec<Trial> {
     trials! {
+        Needs::NOTHING => waits_do_not_stand_behind_what_others_caught_on_sqlite;
+        Needs::POSTGRES => waits_do_not_stand_behind_what_others_caught_on_postgres;
         Needs::POSTGRES | Needs::REDIS => a_thousand_wait_on_one_node_and_each_gets_its_own;
         Needs::POSTGRES => a_thousand_whose_time_is_over_at_once_ask_the_database_little;
     }
@@ -73,5 +76,44 @@ async fn a_thousand_whose_time_is_over_at_once_ask_the_database_little() -> Test
         slowest = slowest.max(answer["took_ms"].as_u64().ok_or("no time")?);
     }
     assert!((8_000..9_000).contains(&slowest), "{slowest}");
+    Ok(())
+}
+
+async fn waits_do_not_stand_behind_what_others_caught_on_sqlite() -> TestResult {
+    waits_do_not_stand_behind_what_others_caught(Node::builder()).await
+}
+
+async fn waits_do_not_stand_behind_what_others_caught_on_postgres() -> TestResult {
+    let database = shared_postgres().await?;
+    waits_do_not_stand_behind_what_others_caught(Node::builder().database(database.url())).await
+}
+
+/// Who went through all of the journal for its own, an entry a page, would never come to the end.
+async fn waits_do_not_stand_behind_what_others_caught(builder: NodeBuilder) -> TestResult {
+    const NOISE: usize = 1_500;
+    let node = builder.setting("feed.ring_events_max", 1).setting("feed.catch_up_page", 1).start().await?;
+    let mut waits = JoinSet::new();
+    for round in 0..3 {
+        node.post("/r/run-7-a", round.to_string()).await?;
+        node.post("/r/run-7-b", round.to_string()).await?;
+        fill(&node, NOISE).await?;
+    }
+    for (endpoint, expected) in [
+        (json!("run-7-a"), 3),
+        (json!("run-7-*"), 6),
+        (json!("*-b"), 3),
+        (json!(["run-7-a", "run-7-b"]), 6),
+        (json!(["run-7-a", "run-8-*"]), 3),
+    ] {
+        for _ in 0..8 {
+            let order = json!({"endpoint": endpoint, "since": "earliest", "count": {"exactly": expected},
+                "timeout_ms": 0});
+            waits.spawn(Wait::begin(&node, &order).await?.answer());
+        }
+    }
+    while let Some(answer) = waits.join_next().await {
+        let answer = answer??;
+        assert_eq!(answer["outcome"], "satisfied", "{answer}");
+    }
     Ok(())
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use creel::model::limits::PREVIEW_BYTES;
-use creel::model::{ConfigurationKind, Entry, EntryKind, WebSocketDetail};
+use creel::model::{ConfigurationKind, Entry, EntryKind, Filter, Glob, WebSocketDetail};
+use creel::storage::configuration;
 use futures_util::future::{join_all, try_join_all};
 
 use super::*;
@@ -411,6 +412,56 @@ pub async fn what_is_written_by_many_is_read_by_page(site: &Site) -> TestResult 
     let id = storage::journal::find_id(&*database, 7).await?.ok_or("it is there")?;
     assert_eq!(storage::journal::find_seq(&*database, id).await?, Some(7));
     assert_eq!(storage::journal::find_id(&*database, 301).await?, None);
+    Ok(())
+}
+
+pub async fn a_page_of_some_endpoints_has_all_that_their_filter_lets_pass(site: &Site) -> TestResult {
+    let database = site.open();
+    let codes = ["a", "ab", "a-1", "A", "a%", "b*", "é", "éé", "a\u{10FFFF}", "a\u{10FFFF}b"];
+    for round in 0..3 {
+        let captures: Vec<_> = codes.iter().map(|code| capture(code, round)).collect();
+        appended(&*database, &captures).await?;
+        let changed = |kind, name: &str| configuration::Wanted {
+            kind,
+            name: format!("{name}-{round}"),
+            document: Some("{}".into()),
+            seen: None,
+        };
+        let changes = [changed(ConfigurationKind::Endpoint, "a"), changed(ConfigurationKind::Rule, "a")];
+        configuration::apply(&*database, &changes, None, NOON_US, || id_at(NOON_US)).await?;
+        storage::removals::remove_all(&*database, &code("ab"), id_at(NOON_US), NOON_US, None).await?;
+    }
+    let all = entries(&*database).await?;
+    for (endpoints, within) in [
+        (&["a"][..], None),
+        (&["a*"], None),
+        (&["a-*", "ab"], None),
+        (&["*"], None),
+        (&["*1"], None),
+        (&[r"b\*"], None),
+        (&["a%*"], None),
+        (&["é*"], None),
+        (&["a\u{10FFFF}*"], None),
+        (&[], Some("a*")),
+        (&[], Some("*b")),
+        (&["a-*", "ab"], Some("*b")),
+        (&["b*"], Some("a*")),
+    ] {
+        let globs = endpoints.iter().map(|text| Glob::parse(text)).collect::<Result<_, _>>()?;
+        let filter = Filter::new(globs, Vec::new()).within(within.map(Glob::parse).transpose()?);
+        let (mut found, mut after) = (Vec::new(), 0);
+        loop {
+            let only = filter.narrowed();
+            let page = storage::journal::list_after_of(&*database, &only, after, i64::MAX, 2).await?;
+            let Some(last) = page.last() else { break };
+            after = last.seq;
+            found.extend(page);
+        }
+        found.retain(|entry| filter.passes(entry));
+        let expected: Vec<Entry> = all.iter().filter(|entry| filter.passes(entry)).cloned().collect();
+        assert_eq!(found, expected, "{endpoints:?} within {within:?}");
+        assert!(within == Some("a*") && endpoints == ["b*"] || !found.is_empty(), "{endpoints:?}");
+    }
     Ok(())
 }
 
