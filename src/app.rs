@@ -159,6 +159,7 @@ impl Node {
             metrics: metrics.clone(),
             announce: announce(hub.clone(), publisher.clone()),
             node,
+            turns: runs::Turns::default(),
         });
         shutdown.spawn(runs.clone().keep(shutdown.clone()));
 

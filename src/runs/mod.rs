@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng as _;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -62,7 +62,24 @@ pub struct Runs {
     pub announce: Announce,
     /// Who holds the lease.
     pub node: Uuid,
+    /// Turns to open a run: read, its document takes many times its size.
+    pub turns: Turns,
 }
+
+/// Runs that a node opens at a time; others wait.
+const OPENED_AT_A_TIME: usize = 8;
+
+/// Who may open a run now.
+pub struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(OPENED_AT_A_TIME)))
+    }
+}
+
+/// A turn to open a run, which begins before its document is read.
+pub type Turn = OwnedSemaphorePermit;
 
 /// Who opens a run.
 #[derive(Debug, Clone, Default)]
@@ -114,18 +131,25 @@ impl Runs {
         self: &Arc<Self>,
         order: Order,
         opener: Opener,
+        turn: Turn,
         shutdown: &Shutdown,
     ) -> Result<Opened, Refused> {
         let (tell, told) = oneshot::channel();
         let runs = self.clone();
         shutdown.spawn(async move {
             let opened = runs.open_to_its_end(&order, &opener).await;
+            drop((order, turn));
             if let Err(Ok(Opened { run, .. })) = tell.send(opened) {
                 runs.undo(&run).await;
             }
         });
         // The task is gone where the node is.
         told.await.unwrap_or(Err(Refused::Over))
+    }
+
+    /// Waits for a turn to open a run.
+    pub async fn turn(&self) -> Turn {
+        self.turns.0.clone().acquire_owned().await.expect("nobody closes it")
     }
 
     async fn open_to_its_end(&self, order: &Order, opener: &Opener) -> Result<Opened, Refused> {
