@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng as _;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -33,7 +33,7 @@ use crate::storage::configuration::Wanted;
 use crate::storage::tokens::{NotMade, Token};
 pub use order::{Order, at_closing};
 pub use summary::{Counts, OfEndpoint, OfRule, Summary, Unsummed};
-pub use turns::{Turns, Uncounted};
+pub use turns::{Opening, Turns, Uncounted};
 
 /// Random letters in a prefix. Nobody meets another's by chance, nor finds it by trying.
 const PREFIX_LETTERS: usize = 10;
@@ -65,7 +65,7 @@ pub struct Runs {
     pub announce: Announce,
     /// Who holds the lease.
     pub node: Uuid,
-    /// Who counts.
+    /// Who opens runs, and who counts them.
     pub turns: Turns,
 }
 
@@ -119,12 +119,14 @@ impl Runs {
         self: &Arc<Self>,
         order: Order,
         opener: Opener,
+        turn: Opening,
         shutdown: &Shutdown,
     ) -> Result<Opened, Refused> {
         let (tell, told) = oneshot::channel();
         let runs = self.clone();
         shutdown.spawn(async move {
             let opened = runs.open_to_its_end(&order, &opener).await;
+            drop((order, turn));
             if let Err(Ok(Opened { run, .. })) = tell.send(opened) {
                 runs.undo(&run).await;
             }

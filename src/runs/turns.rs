@@ -1,8 +1,13 @@
-//! Who counts what runs have caught: a few at a time, since that reads as much of the journal as they have caught.
+//! Who opens runs and who counts what they have caught: a few at a time. A document that opens one takes many times its
+//! size when it is read, and counting reads as much of the journal as was caught.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+/// Runs that a node opens at a time; others wait.
+const OPENED_AT_ONCE: usize = 8;
 
 /// Open runs that are counted at a time on a node, and those that are or wait to be.
 const OPEN_AT_ONCE: usize = 2;
@@ -26,6 +31,7 @@ pub enum Uncounted {
 /// The turns of one node.
 #[derive(Debug)]
 pub struct Turns {
+    opening: Arc<Semaphore>,
     admitted: Semaphore,
     open: Semaphore,
     closing: Semaphore,
@@ -35,6 +41,7 @@ pub struct Turns {
 impl Default for Turns {
     fn default() -> Self {
         Self {
+            opening: Arc::new(Semaphore::new(OPENED_AT_ONCE)),
             admitted: Semaphore::new(OPEN_MAX),
             open: Semaphore::new(OPEN_AT_ONCE),
             closing: Semaphore::new(CLOSING_AT_ONCE),
@@ -43,7 +50,15 @@ impl Default for Turns {
     }
 }
 
+/// A turn to open a run, which begins before its document is read, and ends with the value.
+pub type Opening = OwnedSemaphorePermit;
+
 impl Turns {
+    /// Waits for a turn to open a run.
+    pub async fn opening(&self) -> Opening {
+        self.opening.clone().acquire_owned().await.expect("nobody closes it")
+    }
+
     /// Counts an open run when its turn comes.
     ///
     /// # Errors

@@ -35,7 +35,7 @@ pub async fn find(
     let mut object = Object::of(&document).map_err(wrong)?;
     let mut allowance = state.allowance();
     let places = state.access.places(&caller.0);
-    let selection = Selection::read(&mut object, &caller, &state, &mut allowance).await?;
+    let selection = Selection::read(&mut object, &state, &mut allowance).await?;
     let order = object.read("order", order).map_err(wrong)?.unwrap_or(Order::OldestFirst);
     let behind = object.text("cursor").map_err(wrong)?;
     let behind = behind.map(|cursor| places.read(cursor)).transpose();
@@ -43,7 +43,7 @@ pub async fn find(
     let form = object.read("body", body_form).map_err(wrong)?.unwrap_or(BodyForm::Preview);
     let api = &state.settings.api;
     let limit = object.within("limit", 1, api.page_max.into()).map_err(wrong)?;
-    let question = question(selection, &mut object, &caller, order, behind)?;
+    let question = question(selection, &mut object, order, behind)?;
     object.end().map_err(wrong)?;
     let _held = state.hold(&allowance)?;
 
@@ -80,8 +80,8 @@ pub async fn count(
     let document = read_inquiry(&mut payload, &caller, &state).await?;
     let mut object = Object::of(&document).map_err(wrong)?;
     let mut allowance = state.allowance();
-    let selection = Selection::read(&mut object, &caller, &state, &mut allowance).await?;
-    let question = question(selection, &mut object, &caller, Order::OldestFirst, None)?;
+    let selection = Selection::read(&mut object, &state, &mut allowance).await?;
+    let question = question(selection, &mut object, Order::OldestFirst, None)?;
     object.end().map_err(wrong)?;
     let _held = state.hold(&allowance)?;
 
@@ -104,12 +104,12 @@ pub async fn verify(
     let document = read_inquiry(&mut payload, &caller, &state).await?;
     let mut object = Object::of(&document).map_err(wrong)?;
     let mut allowance = state.allowance();
-    let mut selection = Selection::read(&mut object, &caller, &state, &mut allowance).await?;
+    let mut selection = Selection::read(&mut object, &state, &mut allowance).await?;
     let run = selection.run.take();
     let name = object.read("name", claims::verify::name).map_err(wrong)?;
     let claims = claims::Verification::parse(&mut object, &mut allowance);
     let mut claims = Claims(claims.map_err(wrong)?);
-    let question = question(selection, &mut object, &caller, Order::OldestFirst, None)?;
+    let question = question(selection, &mut object, Order::OldestFirst, None)?;
     object.end().map_err(wrong)?;
     let _held = state.hold(&allowance)?;
 
@@ -148,7 +148,6 @@ fn with_given_up(mut answer: Value, gave_up: u64) -> Value {
 fn question(
     selection: Selection,
     object: &mut Object<'_>,
-    caller: &Caller,
     order: Order,
     behind: Option<Cursor>,
 ) -> Result<Question, Problem> {

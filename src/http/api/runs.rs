@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::changes::read_json;
+use super::changes::{self, read_document, read_json};
 use super::query::{Query, invalid};
 use super::selection::wrong;
 use super::tokens::tell;
@@ -32,9 +32,10 @@ pub async fn open(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     Query::refuse(request.query_string())?;
-    let document =
-        read_json(&mut payload, &caller, &state, state.settings.runs.config_bytes_max, false).await?;
-    let order = Order::parse(document).map_err(wrong)?;
+    let most = state.settings.runs.config_bytes_max;
+    let document = read_document(&mut payload, &caller, &state, most).await?;
+    let turn = state.runs.turns.opening().await;
+    let order = Order::parse(changes::json(&document)?).map_err(wrong)?;
     let asks_nobody_yet = caller.0.holder == Holder::Anybody && state.settings.auth.mode == AuthMode::Tokens;
     if order.token && asks_nobody_yet {
         return Err(wrong(Invalid::member("token", LOCKS_OUT)));
@@ -45,7 +46,7 @@ pub async fn open(
         pattern: caller.0.pattern.clone(),
         expires_us: caller.0.expires_us,
     };
-    let opened = state.runs.open(order, opener, &state.shutdown).await?;
+    let opened = state.runs.open(order, opener, turn, &state.shutdown).await?;
     if opened.secret.is_some() {
         tell(&state).await;
     }

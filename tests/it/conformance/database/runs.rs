@@ -7,7 +7,7 @@ use creel::model::run::{AtClosing, RUN_VERIFICATIONS_MAX, Run, RunState, Verific
 use creel::model::{ConfigurationKind, Cursor, Entry, EntryKind, Glob};
 use creel::rules::RuleOptions;
 use creel::rules::template::TemplateOptions;
-use creel::runs::{Opener, Order, RunOptions, Runs};
+use creel::runs::{Opener, Order, RunOptions, Runs, Turns};
 use creel::shutdown::Shutdown;
 use creel::storage::configuration::{Item, Wanted};
 use creel::storage::run_counts::{Count, Place};
@@ -100,6 +100,7 @@ fn keeper(database: Arc<dyn Database>) -> (Arc<Runs>, Arc<Mutex<Vec<Entry>>>) {
         metrics: Arc::default(),
         announce: Box::new(move |entry| announced.lock().expect("nobody panics").push(entry)),
         node: Uuid::now_v7(),
+        turns: Turns::default(),
     };
     (Arc::new(runs), told)
 }
@@ -113,7 +114,7 @@ pub async fn a_run_that_nobody_waits_for_is_undone(site: &Site) -> TestResult {
     };
     let shutdown = Shutdown::default();
     // Whoever asks goes away as soon as it has begun.
-    let opened = keeper.open(order()?, Opener::default(), &shutdown).now_or_never();
+    let opened = keeper.open(order()?, Opener::default(), keeper.turns.opening().await, &shutdown).now_or_never();
     assert!(opened.is_none(), "it takes a while");
     shutdown.finish().await;
     let changes = std::mem::take(&mut *told.lock().map_err(|error| error.to_string())?);
@@ -127,7 +128,8 @@ pub async fn a_run_that_nobody_waits_for_is_undone(site: &Site) -> TestResult {
     assert_eq!(runs::list(&*database, None, None, None, 10).await?, []);
     // Where it is waited for, it stays.
     let shutdown = Shutdown::default();
-    let opened = keeper.open(order()?, Opener::default(), &shutdown).await.map_err(|why| why.to_string())?;
+    let opened = keeper.open(order()?, Opener::default(), keeper.turns.opening().await, &shutdown).await;
+    let opened = opened.map_err(|why| why.to_string())?;
     shutdown.finish().await;
     assert_eq!(runs::list(&*database, None, None, None, 10).await?, [opened.run]);
     Ok(())
