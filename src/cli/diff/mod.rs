@@ -12,6 +12,7 @@ use super::terminal::{Ink, Terminal, plain, plain_line};
 use crate::client::ShownCapture;
 
 mod compare;
+mod exact;
 mod structure;
 
 #[derive(Debug, Args)]
