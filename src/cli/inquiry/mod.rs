@@ -2,14 +2,18 @@
 //! captures are meant, and how many of them there shall be.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::document;
 use super::exit::{Failed, Outcome};
-use super::session::variable;
+use super::session::{Session, variable};
 use super::span::{ms, span};
+use super::terminal::plain_line;
+use crate::client::Ask;
+use crate::client::api::escaped;
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::time::rfc3339;
 
@@ -18,6 +22,9 @@ pub mod find;
 mod misses;
 pub mod verify;
 pub mod wait;
+
+/// How long the state of a run is waited for, about which there may be a warning.
+const STATE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The members of an inquiry's document.
 pub type Members = Map<String, Value>;
@@ -123,6 +130,21 @@ pub fn check_place(members: &Members) -> Outcome<()> {
         false => Err(Failed::usage("there is neither --since nor --run (or CREEL_RUN)").hint(
             "say from where on: --since 10m for the last ten minutes, --since earliest for all that is kept",
         )),
+    }
+}
+
+/// Says that what was asked in a run that is closed is not recorded with it. Nothing hangs on it: where that
+/// cannot be known, nothing is said.
+async fn warn_of_closed(session: &Session, run: Option<&Value>) {
+    let Some(id) = run.and_then(Value::as_str) else { return };
+    let shown = session.api.json(Ask::get(format!("/api/runs/{}", escaped(id))));
+    if let Ok(Ok(run)) = tokio::time::timeout(STATE_LIMIT, shown).await
+        && run["state"] == "closed"
+    {
+        session.terminal.warn(&format!(
+            "the run {} is closed: nothing is recorded with it any more",
+            plain_line(run["name"].as_str().unwrap_or(id))
+        ));
     }
 }
 

@@ -9,7 +9,7 @@ use clap::Args;
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
-use super::{AnswerFormat, CountArgs, Members, SelectionArgs, check_place, expression};
+use super::{AnswerFormat, CountArgs, Members, SelectionArgs, check_place, expression, warn_of_closed};
 use crate::cli::document::{named, read_document};
 use crate::cli::exit::{Exit, Failed, Outcome};
 use crate::cli::session::{self, NodeArgs, Session};
@@ -75,8 +75,10 @@ pub fn run(args: VerifyArgs, before: NodeArgs) -> ExitCode {
 
 async fn verify(args: &VerifyArgs, session: &Session) -> Outcome {
     let order = order(args).await?;
+    let run = order.get("run").cloned();
     let ask = Ask::new(Method::POST, "/api/captures/verify").json(&Value::Object(order));
     let answer = session.api.json(ask).await?;
+    warn_of_closed(session, run.as_ref()).await;
     tell(args, session, &answer)
 }
 
