@@ -216,7 +216,7 @@ async fn open(args: &OpenArgs, url: Option<&str>, session: &Session) -> Outcome 
         _ => failure.into(),
     })?;
     match args.output {
-        OpenFormat::Json => session.terminal.line(&run.to_string())?,
+        OpenFormat::Json => session.terminal.json_line(&run.to_string())?,
         OpenFormat::Env => session.terminal.write(exports(&variables(&run, url)).as_bytes())?,
         OpenFormat::Dotenv => session.terminal.write(assignments(&variables(&run, url)).as_bytes())?,
         OpenFormat::Text => session.terminal.write(summary::run(&run, &session.terminal).as_bytes())?,
@@ -268,7 +268,7 @@ async fn list(args: &ListArgs, session: &Session) -> Outcome {
 async fn show(args: &ShowArgs, session: &Session) -> Outcome {
     let run = session.api.json(Ask::get(path(args.id.as_deref(), "")?)).await?;
     match args.output {
-        Format::Json => session.terminal.line(&run.to_string())?,
+        Format::Json => session.terminal.json_line(&run.to_string())?,
         Format::Text => session.terminal.write(summary::run(&run, &session.terminal).as_bytes())?,
     }
     Ok(Exit::Done)
@@ -290,7 +290,7 @@ async fn close(args: &CloseArgs, session: &Session) -> Outcome {
         }
     }
     match args.output {
-        Format::Json => session.terminal.line(&closed.to_string())?,
+        Format::Json => session.terminal.json_line(&closed.to_string())?,
         Format::Text => session.terminal.write(summary::text(&closed, &session.terminal).as_bytes())?,
     }
     match closed["verifications"]["failed"].as_u64() {
@@ -310,7 +310,7 @@ async fn sum_up(args: &SummaryArgs, session: &Session) -> Outcome {
     }
     let found = session.api.json(Ask::get(path(id, "/summary")?)).await?;
     match args.output {
-        SummaryFormat::Json => session.terminal.line(&found.to_string())?,
+        SummaryFormat::Json => session.terminal.json_line(&found.to_string())?,
         _ => session.terminal.write(summary::text(&found, &session.terminal).as_bytes())?,
     }
     Ok(Exit::Done)

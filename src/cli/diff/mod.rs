@@ -58,7 +58,7 @@ async fn diff(args: &DiffArgs, session: &Session) -> Outcome {
         DiffFormat::Json => {
             let shown: Vec<_> = differences.iter().map(Difference::json).collect();
             let document = json!({ "same": same, "left": left.id, "right": right.id, "differences": shown });
-            terminal.line(&document.to_string())?;
+            terminal.json_line(&document.to_string())?;
         }
         DiffFormat::Text if same => {}
         DiffFormat::Text => terminal.write(text(&left, &right, &differences, terminal).as_bytes())?,

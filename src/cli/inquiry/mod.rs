@@ -52,7 +52,7 @@ pub struct WhichArgs {
     pub since: Option<String>,
     /// Only what matches: `method=POST header.x-github-event=push json.$.action=opened`, or an expression in
     /// JSON; from a file by `@FILE`.
-    #[arg(long = "match", alias = "filter", value_name = "EXPRESSION")]
+    #[arg(long = "match", visible_alias = "filter", value_name = "EXPRESSION")]
     pub matching: Option<String>,
 }
 
@@ -120,6 +120,19 @@ pub fn run_of(flag: Option<&str>) -> Option<String> {
     named.filter(|run| !run.is_empty())
 }
 
+/// What the codes of a run's endpoints begin with, for what the node knows no runs for; None outside of runs.
+///
+/// # Errors
+/// As the API's: one that is not there.
+pub async fn prefix_of_run(flag: Option<&str>, session: &Session) -> Outcome<Option<String>> {
+    let Some(id) = run_of(flag) else { return Ok(None) };
+    let run = session.api.json(Ask::get(format!("/api/runs/{}", escaped(&id)))).await?;
+    match run["prefix"].as_str() {
+        Some(prefix) => Ok(Some(prefix.to_owned())),
+        None => Err(Failed::not(format!("the node does not tell the prefix of the run {id}"))),
+    }
+}
+
 /// That an inquiry says from where on it is about, which outside of runs it must.
 ///
 /// # Errors
@@ -149,7 +162,7 @@ async fn warn_of_closed(session: &Session, run: Option<&Value>) {
 }
 
 /// A place as the API takes it: a time ago becomes an instant.
-fn place(text: &str) -> String {
+pub fn place(text: &str) -> String {
     let Ok(ago) = span(text) else { return text.to_owned() };
     let us = i64::try_from(ms(ago)).ok().and_then(|ms| ms.checked_mul(1_000)).unwrap_or(i64::MAX);
     rfc3339(SystemClock.now_us().saturating_sub(us).max(0))

@@ -85,10 +85,13 @@ async fn verify(args: &VerifyArgs, session: &Session) -> Outcome {
 async fn order(args: &VerifyArgs) -> Outcome<Members> {
     let mut order = match &args.file {
         None => Members::new(),
-        Some(file) => match read_document(file).await? {
-            Value::Object(members) => members,
-            _ => return Err(Failed::usage(format!("{} is no object with `claims`", named(file)))),
-        },
+        // 1 would say that a claim does not hold.
+        Some(file) => {
+            match read_document(file).await.map_err(|failed| Failed { exit: Exit::Usage, ..failed })? {
+                Value::Object(members) => members,
+                _ => return Err(Failed::usage(format!("{} is no object with `claims`", named(file)))),
+            }
+        }
     };
     order.append(&mut args.selection.members().await?);
     for (name, text) in [("until", &args.until), ("name", &args.name)] {
@@ -152,7 +155,7 @@ fn key(text: &str) -> Result<Value, String> {
 fn tell(args: &VerifyArgs, session: &Session, answer: &Value) -> Outcome {
     let claims = answer["claims"].as_array().map(Vec::as_slice).unwrap_or_default();
     match args.output {
-        AnswerFormat::Json => session.terminal.line(&answer.to_string())?,
+        AnswerFormat::Json => session.terminal.json_line(&answer.to_string())?,
         AnswerFormat::Table => {
             let rows: Vec<_> = claims.iter().map(row).collect();
             session.terminal.write(table(&["HOLDS", "CLAIM", "FOUND", "WHY"], &rows).as_bytes())?;

@@ -175,7 +175,7 @@ fn is_passing(failure: &Failure) -> bool {
 
 fn tell(args: &WaitArgs, session: &Session, answer: &Value, wanted: &str, took: Duration) -> Outcome {
     match args.output {
-        AnswerFormat::Json => session.terminal.line(&answer.to_string())?,
+        AnswerFormat::Json => session.terminal.json_line(&answer.to_string())?,
         AnswerFormat::Table => {
             let rows = show::rows(answer)?;
             if !rows.is_empty() {

@@ -51,6 +51,35 @@ async fn a_run_is_opened_asked_and_closed() -> TestResult {
     let variables = [("CREEL_URL", url.as_str()), ("CREEL_RUN", id)];
     run(&["verify", "--exactly", "2", "--name", "two"], &variables).await?.expect(0)?;
     assert_eq!(run(&["count", "hook"], &variables).await?.expect(0)?.stdout, "2\n");
+    // All that name endpoints know the run.
+    for arguments in [
+        &["captures", "list", "--method", "POST", "--endpoint", "hook", "--output", "json"][..],
+        &["listen", "hook", "--since", "10m", "--match", "method=POST", "--limit", "1", "--output", "json"],
+        &[
+            "replay",
+            "--endpoint",
+            "hook",
+            "--filter",
+            "method=POST",
+            "--to",
+            &url,
+            "--dry-run",
+            "--output",
+            "json",
+        ],
+    ] {
+        let done = run(arguments, &variables).await?.expect(0)?;
+        assert!(
+            done.stdout.contains(&caught) && !done.stdout.contains("BREW"),
+            "{arguments:?}: {}",
+            done.stdout
+        );
+    }
+    let elsewhere =
+        run(&["captures", "list", "--endpoint", "hook", "--run", ""], &variables).await?.expect(0)?;
+    assert_eq!(elsewhere.stdout.lines().count(), 2, "{}", elsewhere.stdout);
+    let listed = run(&["captures", "list"], &variables).await?.expect(0)?;
+    assert!(listed.stdout.contains("BREW") && listed.stdout.lines().count() == 3, "{}", listed.stdout);
     let shown = run(&["runs", "show"], &variables).await?.expect(0)?;
     assert!(shown.stdout.contains("nightly") && shown.stdout.contains("branch=main"), "{}", shown.stdout);
     let listed = ask(&node, &["runs", "list", "--state", "open"]).await?.expect(0)?;
@@ -128,7 +157,8 @@ async fn a_run_with_a_token_of_its_own_is_closed_by_it() -> TestResult {
     assert!(closed.stdout.contains("1 made, 1 passed, 0 failed"), "{}", closed.stdout);
     assert!(std::fs::read_to_string(&report)?.contains("tests=\"1\" failures=\"0\""));
     // What it was opened with is over.
-    run(&["captures", "list"], &variables).await?.expect(3)?;
+    let over = run(&["captures", "list"], &variables).await?.expect(3)?;
+    assert!(over.stderr.contains("The token is not good there") && over.stderr.contains("ends with its run"));
     let left = run(&["captures", "list", "--output", "json"], &ours).await?.expect(0)?;
     assert_eq!(left.stdout, "");
     Ok(())
