@@ -111,7 +111,6 @@ async fn listen(args: ListenArgs, session: &Session) -> Outcome {
         () = session.stop.cancelled() => return Ok(Exit::Done),
     };
     let (mut feed, ready) = opened?;
-    warn_of_foreign(&named, session).await;
     let summary = Summary::begin(forwarder.is_some());
     let format = args.output;
     let mut listener = Listener { session, format, forwarder, summary, catching_up: None };
@@ -120,6 +119,7 @@ async fn listen(args: ListenArgs, session: &Session) -> Outcome {
         std::fs::write(file, format!("{}\n", feed.cursor().unwrap_or_default()))
             .map_err(|error| Failed::not(format!("failed to write {}: {error}", file.display())))?;
     }
+    tokio::time::timeout(LULL, warn_of_foreign(&named, session)).await.unwrap_or_default();
     let outcome = listener.follow(&mut feed, args.limit).await;
     // Who has closed the pipe wants to hear nothing more.
     if !matches!(&outcome, Err(failed) if failed.exit == Exit::PipeClosed) {
@@ -159,7 +159,7 @@ async fn warn_of_foreign(named: &[String], session: &Session) {
     let codes = named.iter().filter(|code| !code.contains(['*', '\\'])).take(CODES_ASKED_MAX);
     for code in codes.filter(|_| session.api.has_token()) {
         let asked = session.api.json(Ask::get(format!("/api/endpoints/{}", escaped(code))));
-        if let Ok(Err(Failure::Refused(refusal))) = tokio::time::timeout(LULL, asked).await
+        if let Err(Failure::Refused(refusal)) = asked.await
             && refusal.status == 403
         {
             let code = plain_line(code);

@@ -22,6 +22,9 @@ mod compose;
 /// The largest request that is read from a file or from stdin, in bytes.
 const REQUEST_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// How long a node is waited for that is asked for its capture prefix alone.
+const BASE_LIMIT: Duration = Duration::from_secs(2);
+
 #[derive(Debug, Args)]
 pub struct SendArgs {
     /// An endpoint's code, or a URL. In a run a code stands behind its prefix.
@@ -87,7 +90,10 @@ async fn send(args: &SendArgs, session: &Session) -> Outcome {
     let base = match is_url {
         false => capture_base(session).await?,
         // Who sends elsewhere need have no node.
-        true if args.file.is_some() => capture_base(session).await.unwrap_or_else(|_| usual_base(session)),
+        true if args.file.is_some() => {
+            let base = tokio::time::timeout(BASE_LIMIT, capture_base(session)).await;
+            base.ok().and_then(Result::ok).unwrap_or_else(|| usual_base(session))
+        }
         true => usual_base(session),
     };
     let prefix = format!("{}/", HttpUrl::parse(&base)?.target("", None).trim_end_matches('/'));

@@ -1,8 +1,9 @@
 //! `creel endpoints`, `rules` and `tokens`; and what all commands say that cannot reach a node, or may not.
 
 use libtest_mimic::Trial;
+use rustix::process::Signal;
 
-use super::{ask, file, run};
+use super::{LIMIT, ask, file, run, start};
 use crate::harness::node::Node;
 use crate::harness::ports::free_port;
 use crate::harness::{Needs, TestResult, eventually, trials};
@@ -14,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
             rules_are_saved_shown_listed_and_removed,
             urls_of_a_node_that_listens_everywhere_are_those_it_was_asked_at,
             tokens_are_made_listed_and_revoked,
+            a_listener_is_warned_of_what_its_token_is_not_for,
             who_cannot_reach_a_node_or_may_not_ends_with_3_and_a_hint;
     }
 }
@@ -178,5 +180,19 @@ async fn who_cannot_reach_a_node_or_may_not_ends_with_3_and_a_hint() -> TestResu
         assert!(!refused.stderr.contains(wrong[1].1), "{}", refused.stderr);
         assert_eq!((away.stdout, refused.stdout), (String::new(), String::new()), "{arguments:?}");
     }
+    Ok(())
+}
+
+async fn a_listener_is_warned_of_what_its_token_is_not_for() -> TestResult {
+    let node = Node::builder().setting("auth.tokens", TOKEN).start().await?;
+    let url = node.url("");
+    let ours = [("CREEL_URL", url.as_str()), ("CREEL_TOKEN", TOKEN)];
+    let create = ["tokens", "create", "--name", "CI", "--scope", "read", "--pattern", "ci-*"];
+    let made = run(&create, &ours).await?.expect(0)?;
+    let theirs = [("CREEL_URL", url.as_str()), ("CREEL_TOKEN", made.stdout.trim())];
+    let listener = start(&["listen", "shop", "ci-a", "s*"], &theirs)?;
+    eventually(LIMIT, "a warning", || async { listener.talk().contains("the token is not for shop:") }).await;
+    assert_eq!(listener.end_with(Signal::INT, LIMIT).await?.code(), Some(0));
+    assert_eq!(listener.talk().matches("the token is not for").count(), 1, "{}", listener.talk());
     Ok(())
 }
