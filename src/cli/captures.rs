@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use hyper::Method;
+use serde_json::json;
 
 use super::exit::{Exit, Outcome};
+use super::inquiry::find::Finder;
+use super::inquiry::{Members, run_of};
 use super::session::{self, ListFormat, NodeArgs, Session};
 use super::show;
 use super::terminal::{plain, table};
@@ -29,9 +32,12 @@ pub enum CapturesCommand {
 
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// Of this endpoint only.
+    /// Of this endpoint only. In a run it stands behind its prefix.
     #[arg(long, value_name = "CODE")]
     endpoint: Option<String>,
+    /// Of this run only. An empty text is none [env: CREEL_RUN].
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
     /// With this method only, in its exact letters.
     #[arg(long)]
     method: Option<String>,
@@ -80,12 +86,13 @@ enum ShowFormat {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["ids", "endpoint"])))]
 pub struct RmArgs {
     /// Ids, as `list` shows them.
-    #[arg(required_unless_present = "endpoint", value_name = "ID")]
+    #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// All that this endpoint has caught.
-    #[arg(long, value_name = "CODE", conflicts_with = "ids")]
+    /// All that this endpoint has caught, by its whole code.
+    #[arg(long, value_name = "CODE")]
     endpoint: Option<String>,
     #[command(flatten)]
     node: NodeArgs,
@@ -108,6 +115,9 @@ pub fn run(command: CapturesCommand, before: NodeArgs) -> ExitCode {
 }
 
 async fn list(args: &ListArgs, session: &Session) -> Outcome {
+    if let Some(run) = run_of(args.run.as_deref()) {
+        return list_of_run(args, run, session).await;
+    }
     let mut left = args.limit as usize;
     let mut cursor: Option<String> = None;
     let mut rows = Vec::new();
@@ -124,7 +134,7 @@ async fn list(args: &ListArgs, session: &Session) -> Outcome {
         let captures = page["captures"].as_array().map(Vec::as_slice).unwrap_or_default();
         for capture in captures {
             match args.output {
-                ListFormat::Json => session.terminal.line(&capture.to_string())?,
+                ListFormat::Json => session.terminal.json_line(&capture.to_string())?,
                 ListFormat::Table => rows.push(show::row(&show::read(capture)?)),
             }
         }
@@ -140,12 +150,24 @@ async fn list(args: &ListArgs, session: &Session) -> Outcome {
     Ok(Exit::Done)
 }
 
+/// The same within a run, which the listing of the API does not know.
+async fn list_of_run(args: &ListArgs, run: String, session: &Session) -> Outcome {
+    let order = if args.oldest { "oldest" } else { "newest" };
+    let mut members =
+        Members::from_iter([("run".to_owned(), run.into()), ("order".to_owned(), order.into())]);
+    for (name, value) in [("endpoint", &args.endpoint), ("since", &args.from), ("until", &args.until)] {
+        members.extend(value.as_deref().map(|value| (name.to_owned(), value.into())));
+    }
+    let method = args.method.as_ref().map(|method| json!({"at": "method", "equals": method}));
+    members.extend(method.map(|method| ("match".to_owned(), method)));
+    Finder::new(members, args.limit as usize).show_all(args.output, session).await
+}
+
 async fn show(args: &ShowArgs, session: &Session) -> Outcome {
     if args.output == ShowFormat::Json {
         let ask = Ask::get(format!("/api/captures/{}", escaped(&args.id)));
-        let mut document = session.api.bytes(ask, DOCUMENT_BYTES_MAX).await?.to_vec();
-        document.push(b'\n');
-        session.terminal.write(&document)?;
+        let document = session.api.bytes(ask, DOCUMENT_BYTES_MAX).await?;
+        session.terminal.json_line(&String::from_utf8_lossy(&document))?;
         return Ok(Exit::Done);
     }
     let capture = session.api.capture(&args.id).await?;

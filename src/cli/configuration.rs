@@ -68,8 +68,12 @@ async fn config(args: &ConfigArgs, session: &Session) -> Outcome {
     let ask = Ask::get(PATH).with("format", Some(format)).accept("*/*");
     let document = session.api.bytes(ask, BYTES_MAX).await?;
     let text = String::from_utf8_lossy(&document);
-    let text = if session.terminal.is_terminal { plain(&text) } else { text.into_owned() };
-    session.terminal.line(text.trim_end_matches('\n'))?;
+    let text = text.trim_end_matches('\n');
+    match args.output {
+        DocumentFormat::Json => session.terminal.json_line(text)?,
+        DocumentFormat::Yaml if session.terminal.is_terminal => session.terminal.line(&plain(text))?,
+        DocumentFormat::Yaml => session.terminal.line(text)?,
+    }
     Ok(Exit::Done)
 }
 
@@ -83,7 +87,7 @@ async fn apply(args: &ApplyArgs, session: &Session) -> Outcome {
         .body(media_type, text);
     let answer = session.api.json(ask).await.map_err(|failure| refused(failure.into()))?;
     if args.output == AnswerFormat::Json {
-        session.terminal.line(&answer.to_string())?;
+        session.terminal.json_line(&answer.to_string())?;
         return Ok(Exit::Done);
     }
     let changes = answer["changes"].as_array().map(Vec::as_slice).unwrap_or_default();

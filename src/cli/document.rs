@@ -15,26 +15,36 @@ const BYTES_MAX: u64 = 64 << 20;
 /// # Errors
 /// A file that cannot be read, is too large, or is no text.
 pub async fn read_text(file: &Path) -> Outcome<String> {
+    let text = read_octets(file, BYTES_MAX).await?;
+    String::from_utf8(text).map_err(|_| Failed::usage(format!("{} is no text in UTF-8", named(file))))
+}
+
+/// The same for what need not be text, up to so many bytes.
+///
+/// # Errors
+/// A file that cannot be read, or is too large.
+pub async fn read_octets(file: &Path, bytes_max: u64) -> Outcome<Vec<u8>> {
     let file = file.to_owned();
     // On a thread of its own, so that a stdin that says nothing holds up no signal.
-    let read = tokio::task::spawn_blocking(move || read(file)).await;
+    let read = tokio::task::spawn_blocking(move || read(file, bytes_max)).await;
     read.map_err(|error| Failed::not(format!("failed to read: {error}")))?
 }
 
-fn read(file: PathBuf) -> Outcome<String> {
-    let mut text = Vec::new();
+fn read(file: PathBuf, bytes_max: u64) -> Outcome<Vec<u8>> {
+    let mut octets = Vec::new();
+    let bounded = bytes_max + 1;
     let done = match file.as_os_str() == "-" {
-        true => std::io::stdin().lock().take(BYTES_MAX + 1).read_to_end(&mut text),
-        false => std::fs::File::open(&file).and_then(|open| open.take(BYTES_MAX + 1).read_to_end(&mut text)),
+        true => std::io::stdin().lock().take(bounded).read_to_end(&mut octets),
+        false => std::fs::File::open(&file).and_then(|open| open.take(bounded).read_to_end(&mut octets)),
     };
     let name = named(&file);
     done.map_err(|error| {
         Failed::usage(format!("failed to read {name}: {error}")).hint("a file is expected, or `-` for stdin")
     })?;
-    if text.len() as u64 > BYTES_MAX {
-        return Err(Failed::usage(format!("{name} is over {BYTES_MAX} bytes")));
+    match octets.len() as u64 > bytes_max {
+        true => Err(Failed::usage(format!("{name} is over {bytes_max} bytes"))),
+        false => Ok(octets),
     }
-    String::from_utf8(text).map_err(|_| Failed::usage(format!("{name} is no text in UTF-8")))
 }
 
 /// What a file is called when something is told of it.
@@ -54,11 +64,11 @@ pub fn is_json(text: &str) -> bool {
 /// Reads a document.
 ///
 /// # Errors
-/// As [`read_text`]; what is neither JSON nor YAML.
+/// As [`read_text`]; what is neither JSON nor YAML is refused for what it is, as a node would do it.
 pub async fn read_document(file: &Path) -> Outcome<Value> {
     let text = read_text(file).await?;
     let wrong = |what: &str, error: &dyn std::fmt::Display| {
-        Failed::usage(format!("{} is no {what}: {error}", named(file)))
+        Failed::not(format!("{} is no {what}: {error}", named(file)))
     };
     match is_json(&text) {
         true => serde_json::from_str(&text).map_err(|error| wrong("JSON", &error)),

@@ -8,7 +8,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Outcome};
-use super::listing::{DocumentFormat, shown};
+use super::listing::DocumentFormat;
 use super::session::{self, ListFormat, NodeArgs, Session};
 use super::terminal::plain_line;
 use crate::client::Ask;
@@ -127,6 +127,6 @@ async fn list(args: &ListArgs, session: &Session) -> Outcome {
 async fn new(args: &NewArgs, session: &Session) -> Outcome {
     let order = args.code.as_ref().map_or_else(|| json!({}), |code| json!({ "code": code }));
     let made = session.api.json(Ask::new(Method::POST, "/api/endpoints").json(&order)).await?;
-    session.terminal.write(shown(args.output, &made).as_bytes())?;
+    session.show_as(args.output, &made)?;
     Ok(Exit::Done)
 }

@@ -102,7 +102,10 @@ fn of_status(status: u16, kind: &str) -> (Exit, Option<&'static str>) {
                 "this leads elsewhere, and redirects are not followed: name that place by --url or CREEL_URL",
             ),
         ),
-        401 => (Exit::Unreachable, Some("give a token that is good there: --token or CREEL_TOKEN")),
+        401 => (
+            Exit::Unreachable,
+            Some("give a token that is good there: --token or CREEL_TOKEN; a run's own ends with its run"),
+        ),
         403 if kind == "foreign-host" => {
             (Exit::Unreachable, Some("name the node by its IP address, or set `server.public_url` there"))
         }

@@ -104,6 +104,9 @@ async fn one(id: &str, format: Format, session: &Session, exit: &mut Exit) -> Ou
         }
         text => text?,
     };
+    if session.terminal.is_terminal && format == Format::Ndjson {
+        return session.terminal.json_line(String::from_utf8_lossy(&text).trim_end());
+    }
     if session.terminal.is_terminal {
         // Somebody else's octets do nothing to the terminal.
         return session

@@ -23,15 +23,6 @@ pub enum DocumentFormat {
     Json,
 }
 
-/// A document, as it is shown.
-pub fn shown(format: DocumentFormat, document: &Value) -> String {
-    match format {
-        DocumentFormat::Json => format!("{document}\n"),
-        // What somebody has named may hold anything; a terminal is done nothing by it.
-        DocumentFormat::Yaml => plain(&yaml(document)),
-    }
-}
-
 impl Session {
     /// The items of a list, up to a limit; `ask` makes the request for a page from its cursor and how many are
     /// still wanted.
@@ -71,8 +62,7 @@ impl Session {
     ) -> Outcome {
         match format {
             ListFormat::Json => {
-                let lines: String = items.iter().map(|item| format!("{item}\n")).collect();
-                self.terminal.write(lines.as_bytes())?;
+                items.iter().try_for_each(|item| self.terminal.json_line(&item.to_string()))?;
             }
             ListFormat::Table => {
                 let rows: Vec<_> = items.iter().map(row).collect();
@@ -82,13 +72,29 @@ impl Session {
         Ok(Exit::Done)
     }
 
+    /// Shows a document.
+    ///
+    /// # Errors
+    /// Nobody reads any more.
+    pub fn show_as(&self, format: DocumentFormat, document: &Value) -> Outcome<()> {
+        match format {
+            DocumentFormat::Json => self.terminal.json_line(&document.to_string()),
+            // What somebody has named may hold anything; a terminal is done nothing by it. A file gets it as it is,
+            // to be saved again.
+            DocumentFormat::Yaml if self.terminal.is_terminal => {
+                self.terminal.write(plain(&yaml(document)).as_bytes())
+            }
+            DocumentFormat::Yaml => self.terminal.write(yaml(document).as_bytes()),
+        }
+    }
+
     /// Shows what a GET answers.
     ///
     /// # Errors
     /// As the API's.
     pub async fn show_document(&self, path: String, format: DocumentFormat) -> Outcome {
         let document = self.api.json(Ask::get(path)).await?;
-        self.terminal.write(shown(format, &document).as_bytes())?;
+        self.show_as(format, &document)?;
         Ok(Exit::Done)
     }
 
@@ -100,7 +106,7 @@ impl Session {
         let document = read_document(file).await?;
         let saved = self.api.json(Ask::new(Method::PUT, path).json(&document)).await;
         let saved = saved.map_err(|failure| refused(failure.into()))?;
-        self.terminal.write(shown(format, &saved).as_bytes())?;
+        self.show_as(format, &saved)?;
         Ok(Exit::Done)
     }
 

@@ -1,6 +1,7 @@
 //! The command line: a file a subcommand. Some run or mend a node and read its settings; the others ask a
 //! node, as [`session`] tells.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -146,7 +147,12 @@ const SERVE_FLAGS: [&str; 5] = ["config", "database", "listen", "broker", "check
 /// Runs the command line and returns the exit code: 0 done, 1 failed, 2 wrong usage or settings; commands that
 /// ask a node have those of [`exit::Exit`].
 pub fn run() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    let matches = Cli::command().try_get_matches().unwrap_or_else(|error| {
+        if error.use_stderr() && opens_for_a_shell(std::env::args_os()) {
+            runs::unset();
+        }
+        error.exit()
+    });
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     check_place(&matches, cli.command.as_ref(), &cli.node);
     let node = cli.node;
@@ -175,6 +181,13 @@ pub fn run() -> ExitCode {
         Some(Command::Export(args)) => export::run(*args, node),
         Some(Command::Completions { shell }) => completions::run(shell),
     }
+}
+
+/// Whether this is meant as `eval "$(creel runs open ... --output env)"`, whatever else is wrong with it.
+fn opens_for_a_shell(arguments: impl Iterator<Item = OsString>) -> bool {
+    let arguments: Vec<OsString> = arguments.collect();
+    let has = |first: &str, then: &str| arguments.windows(2).any(|pair| pair[0] == first && pair[1] == then);
+    has("runs", "open") && (has("--output", "env") || arguments.iter().any(|it| it == "--output=env"))
 }
 
 /// Ends the process where a flag stands in front of a subcommand that it is not for.

@@ -12,11 +12,12 @@ use super::document::read_document;
 use super::exit::{Exit, Failed, Outcome};
 use super::inquiry::run_of;
 use super::session::{self, ListFormat, NodeArgs, Session};
-use super::span::span;
+use super::span::span_within;
 use super::summary;
-use super::terminal::plain_line;
+use super::terminal::{Terminal, plain_line};
 use crate::client::api::escaped;
 use crate::client::{Ask, Failure};
+use crate::model::run::RUN_TTL_S_MAX;
 
 /// Runs that are asked for at a time.
 const PAGE: usize = 100;
@@ -47,7 +48,7 @@ pub struct OpenArgs {
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
     /// After that time it is closed by itself: a number and `s`, `m`, `h` or `d`, up to 7d.
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = span)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = ttl)]
     ttl: Duration,
     /// Remove what it caught when it is closed.
     #[arg(long)]
@@ -175,17 +176,30 @@ pub fn run(command: RunsCommand, before: NodeArgs) -> ExitCode {
         RunsCommand::Summary(args) => &args.node,
         RunsCommand::Rm(args) => &args.node,
     };
-    session::run(node.clone().over(before), async |session: &Session| match &command {
-        RunsCommand::Open(args) => open(args, session).await,
+    let node = node.clone().over(before);
+    let url = node.url.clone();
+    let exit = session::run(node, async |session: &Session| match &command {
+        RunsCommand::Open(args) => open(args, url.as_deref(), session).await,
         RunsCommand::List(args) => list(args, session).await,
         RunsCommand::Show(args) => show(args, session).await,
         RunsCommand::Close(args) => close(args, session).await,
         RunsCommand::Summary(args) => sum_up(args, session).await,
         RunsCommand::Rm(args) => session.remove_each("/api/runs", &args.ids).await,
-    })
+    });
+    match &command {
+        RunsCommand::Open(args) if args.output == OpenFormat::Env && exit != ExitCode::SUCCESS => unset(),
+        _ => {}
+    }
+    exit
 }
 
-async fn open(args: &OpenArgs, session: &Session) -> Outcome {
+/// Tells a shell that takes it over by `eval` that there is no run: the commands behind it are not about the
+/// one before, and `eval` ends with 1.
+pub fn unset() {
+    Terminal::find().line("unset CREEL_RUN CREEL_RUN_PREFIX CREEL_RUN_URL; false").unwrap_or_default();
+}
+
+async fn open(args: &OpenArgs, url: Option<&str>, session: &Session) -> Outcome {
     let labels: Map<String, Value> =
         args.labels.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     let captures = if args.remove_captures { "remove" } else { "keep" };
@@ -202,34 +216,38 @@ async fn open(args: &OpenArgs, session: &Session) -> Outcome {
         _ => failure.into(),
     })?;
     match args.output {
-        OpenFormat::Json => session.terminal.line(&run.to_string())?,
-        OpenFormat::Env => session.terminal.write(exports(&run).as_bytes())?,
-        OpenFormat::Dotenv => session.terminal.write(assignments(&run).as_bytes())?,
+        OpenFormat::Json => session.terminal.json_line(&run.to_string())?,
+        OpenFormat::Env => session.terminal.write(exports(&variables(&run, url)).as_bytes())?,
+        OpenFormat::Dotenv => session.terminal.write(assignments(&variables(&run, url)).as_bytes())?,
         OpenFormat::Text => session.terminal.write(summary::run(&run, &session.terminal).as_bytes())?,
     }
     Ok(Exit::Done)
 }
 
+/// A variable's name, and its value.
+type Variable<'a> = (&'static str, &'a str);
+
 /// What a shell is to take over.
-fn exports(run: &Value) -> String {
-    variables(run)
-        .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', "'\\''")))
-        .collect()
+fn exports(variables: &[Variable<'_>]) -> String {
+    let line = |(name, value): &Variable<'_>| format!("export {name}='{}'\n", value.replace('\'', "'\\''"));
+    variables.iter().map(line).collect()
 }
 
 /// The same for a file. None of the values has a line's end in it.
-fn assignments(run: &Value) -> String {
-    variables(run).map(|(name, value)| format!("{name}={value}\n")).collect()
+fn assignments(variables: &[Variable<'_>]) -> String {
+    variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
 }
 
-fn variables(run: &Value) -> impl Iterator<Item = (&'static str, &str)> {
+/// What a run is known by to the commands behind this one; and the node, where a flag has named it.
+fn variables<'a>(run: &'a Value, url: Option<&'a str>) -> Vec<Variable<'a>> {
     let variables = [
         ("CREEL_RUN", "id"),
         ("CREEL_TOKEN", "token"),
         ("CREEL_RUN_PREFIX", "prefix"),
         ("CREEL_RUN_URL", "url_prefix"),
     ];
-    variables.into_iter().filter_map(|(name, member)| Some((name, run[member].as_str()?)))
+    let of_run = variables.into_iter().filter_map(|(name, member)| Some((name, run[member].as_str()?)));
+    url.map(|url| ("CREEL_URL", url)).into_iter().chain(of_run).collect()
 }
 
 async fn list(args: &ListArgs, session: &Session) -> Outcome {
@@ -250,7 +268,7 @@ async fn list(args: &ListArgs, session: &Session) -> Outcome {
 async fn show(args: &ShowArgs, session: &Session) -> Outcome {
     let run = session.api.json(Ask::get(path(args.id.as_deref(), "")?)).await?;
     match args.output {
-        Format::Json => session.terminal.line(&run.to_string())?,
+        Format::Json => session.terminal.json_line(&run.to_string())?,
         Format::Text => session.terminal.write(summary::run(&run, &session.terminal).as_bytes())?,
     }
     Ok(Exit::Done)
@@ -258,23 +276,26 @@ async fn show(args: &ShowArgs, session: &Session) -> Outcome {
 
 async fn close(args: &CloseArgs, session: &Session) -> Outcome {
     let id = args.id.as_deref();
-    // Asked for before as well: a run's own token is good for nothing once it is closed. It is closed in any case: one that
-    // has caught too much to be summed up while it is open, too.
+    // Written before as well: a run's own token is good for nothing once it is closed, and a file that cannot be written
+    // must not cost the report. One that has caught too much to be summed up while it is open is closed all the same.
     let before = match &args.junit {
-        Some(_) => Some(junit(id, session).await),
+        Some(file) => match junit(id, session).await {
+            Ok(document) => save(file, &document).map(|()| None)?,
+            Err(failed) => Some(failed),
+        },
         None => None,
     };
     let order = args.captures.as_ref().map_or_else(|| json!({}), |what| json!({ "captures": what }));
     let closed = session.api.json(Ask::new(Method::POST, path(id, "/close")?).json(&order)).await?;
-    if let (Some(file), Some(before)) = (&args.junit, before) {
-        let document = match junit(id, session).await {
-            Err(failed) if failed.exit == Exit::Unreachable => before?,
-            document => document?,
-        };
-        save(file, &document)?;
+    if let Some(file) = &args.junit {
+        match (junit(id, session).await, before) {
+            (Err(failed), None) if failed.exit == Exit::Unreachable => {}
+            (Err(failed), Some(before)) if failed.exit == Exit::Unreachable => return Err(before),
+            (document, _) => save(file, &document?)?,
+        }
     }
     match args.output {
-        Format::Json => session.terminal.line(&closed.to_string())?,
+        Format::Json => session.terminal.json_line(&closed.to_string())?,
         Format::Text => session.terminal.write(summary::text(&closed, &session.terminal).as_bytes())?,
     }
     match closed["verifications"]["failed"].as_u64() {
@@ -294,7 +315,7 @@ async fn sum_up(args: &SummaryArgs, session: &Session) -> Outcome {
     }
     let found = session.api.json(Ask::get(path(id, "/summary")?)).await?;
     match args.output {
-        SummaryFormat::Json => session.terminal.line(&found.to_string())?,
+        SummaryFormat::Json => session.terminal.json_line(&found.to_string())?,
         _ => session.terminal.write(summary::text(&found, &session.terminal).as_bytes())?,
     }
     Ok(Exit::Done)
@@ -319,6 +340,11 @@ fn path(id: Option<&str>, behind: &str) -> Outcome<String> {
     Ok(format!("/api/runs/{}{behind}", escaped(&id)))
 }
 
+/// How long a run may be open.
+fn ttl(text: &str) -> Result<Duration, String> {
+    span_within(text, Duration::from_secs(1), Duration::from_secs(RUN_TTL_S_MAX), "1s to 7d")
+}
+
 /// `NAME=VALUE`
 fn label(text: &str) -> Result<(String, String), String> {
     let parts = text.split_once('=').filter(|(name, _)| !name.is_empty());
@@ -336,7 +362,8 @@ mod tests {
         let run = json!({"id": "r", "token": null, "prefix": "run-a-", "url_prefix": "http://h/'; rm -rf $HOME; '"});
         let expected = "export CREEL_RUN='r'\nexport CREEL_RUN_PREFIX='run-a-'\n\
                         export CREEL_RUN_URL='http://h/'\\''; rm -rf $HOME; '\\'''\n";
-        assert_eq!(exports(&run), expected);
+        assert_eq!(exports(&variables(&run, None)), expected);
+        assert_eq!(assignments(&variables(&json!({}), Some("http://h"))), "CREEL_URL=http://h\n");
     }
 
     #[test]

@@ -22,6 +22,18 @@ pub fn span(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a number and `ms`, `s`, `m`, `h` or `d` are expected, as in `30s`".to_owned())
 }
 
+/// The same, within bounds, which the words name.
+///
+/// # Errors
+/// As [`span`]'s; a time outside of the bounds.
+pub fn span_within(text: &str, least: Duration, most: Duration, words: &str) -> Result<Duration, String> {
+    let span = span(text)?;
+    match (least..=most).contains(&span) {
+        true => Ok(span),
+        false => Err(format!("{words} is allowed")),
+    }
+}
+
 /// In milliseconds, as the API takes it.
 pub fn ms(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)

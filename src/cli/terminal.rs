@@ -82,6 +82,18 @@ impl Terminal {
         self.write(format!("{text}\n").as_bytes())
     }
 
+    /// Writes a value of JSON, a line each. On a terminal characters that could act on it are escaped, so that the
+    /// value stays the same.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn json_line(&self, text: &str) -> Outcome<()> {
+        match self.is_terminal {
+            true => self.line(&plain_json(text)),
+            false => self.line(text),
+        }
+    }
+
     /// A text in colour, for stdout.
     pub fn ink(&self, ink: Ink, text: &str) -> String {
         inked(self.colour_out, ink, text)
@@ -134,6 +146,21 @@ pub fn plain_line(text: &str) -> String {
     plain(text).replace('\n', "\\n").replace('\t', "\\t")
 }
 
+/// JSON that can do nothing to a terminal. All that is below a blank is escaped in it already.
+fn plain_json(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\r' | '\t' => plain.push(letter),
+            letter if letter.is_control() || is_turning(letter) => {
+                write!(plain, "\\u{:04x}", u32::from(letter)).unwrap_or_default();
+            }
+            letter => plain.push(letter),
+        }
+    }
+    plain
+}
+
 /// Characters that turn the direction of what follows.
 fn is_turning(letter: char) -> bool {
     matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -167,6 +194,14 @@ mod tests {
     fn nothing_that_was_caught_acts_on_a_terminal() {
         assert_eq!(plain("a\x1b[2J\u{9b}b\u{202e}\n\t"), "a\\u{1b}[2J\\u{9b}b\\u{202e}\n\t");
         assert_eq!(plain_line("a\r\nb"), "a\\u{d}\\nb");
+    }
+
+    #[test]
+    fn json_stays_the_same_value_on_a_terminal() {
+        let json = "{\"a\":\"x\u{9b}\u{7f}\u{202e}\u{e9}\"}\n";
+        assert_eq!(plain_json(json), "{\"a\":\"x\\u009b\\u007f\\u202e\u{e9}\"}\n");
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(read(&plain_json(json)), read(json));
     }
 
     #[test]

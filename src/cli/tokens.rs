@@ -89,7 +89,7 @@ async fn create(args: &CreateArgs, session: &Session) -> Outcome {
     let made = session.api.json(Ask::new(Method::POST, "/api/tokens").json(&order)).await?;
     let fact = |name: &str| plain(made[name].as_str().unwrap_or_default());
     match args.output {
-        ListFormat::Json => session.terminal.line(&made.to_string())?,
+        ListFormat::Json => session.terminal.json_line(&made.to_string())?,
         ListFormat::Table => {
             session.terminal.say(&format!("{} is not shown again; its id is {}", fact("name"), fact("id")));
             session.terminal.line(&fact("token"))?;

@@ -116,6 +116,11 @@ impl Api {
         &self.base
     }
 
+    /// Whether a token is given with what is asked.
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Whether anything has ever answered there, so that to be away is but to be away.
     pub fn was_reached(&self) -> bool {
         self.reached.load(Ordering::Relaxed)
@@ -196,7 +201,11 @@ impl Api {
         let request_id = header("x-request-id");
         let retry_after_s = header(RETRY_AFTER.as_str()).and_then(|seconds| seconds.parse().ok());
         let body = self.read(answer.into_body(), DOCUMENT_BYTES_MAX).await.unwrap_or_default();
-        let refusal = Refusal::read(status.as_u16(), &body);
+        let mut refusal = Refusal::read(status.as_u16(), &body);
+        if refusal.status == 401 && self.token.is_some() {
+            // One was given, so that to say that one is needed would mislead.
+            refusal.title = "The token is not good there, or not any more".to_owned();
+        }
         let request_id = refusal.request_id.clone().or(request_id);
         Err(Refusal { request_id, retry_after_s, ..refusal }.into())
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::uri::Authority;
 use actix_web::http::{Method, header};
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, ResponseError, web};
@@ -19,7 +20,7 @@ use crate::config::Settings;
 use crate::model::{EndpointCode, Glob, Scope};
 
 /// Whoever has sent a request, for handlers. A route that nobody guards has none.
-pub struct Caller(pub Arc<Identity>);
+pub struct Caller(pub Arc<Identity>, Option<Authority>);
 
 impl FromRequest for Caller {
     type Error = Problem;
@@ -27,7 +28,10 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let identity = request.extensions().get::<Arc<Identity>>().cloned();
-        ready(identity.map(Self).ok_or_else(token_is_needed))
+        let host =
+            request.headers().get(header::HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let host = host.filter(|host| !host.as_str().contains('@') && !host.host().is_empty());
+        ready(identity.map(|identity| Self(identity, host)).ok_or_else(token_is_needed))
     }
 }
 
@@ -42,6 +46,11 @@ impl Caller {
 }
 
 impl Caller {
+    /// Where they have sent their request to, as far as it could stand in a URL.
+    pub fn host(&self) -> Option<&Authority> {
+        self.1.as_ref()
+    }
+
     /// Who they are, for the record of changes; None where nobody is asked.
     pub fn by(&self) -> Option<&str> {
         match &self.0.holder {

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use actix_web::http::uri::Authority;
 use rand::Rng as _;
 use tokio::sync::Semaphore;
 
@@ -122,15 +123,27 @@ impl State {
         self.bound.get_or_init(|| capture);
     }
 
-    /// The URL of an endpoint, as its senders use it.
-    pub fn capture_url(&self, code: &EndpointCode) -> String {
-        format!("{}/{}/{}", self.public_url(), self.settings.capture.prefix, code.to_segment())
+    /// The URL of an endpoint, as its senders use it; `host` is where this request was sent to.
+    pub fn capture_url(&self, code: &EndpointCode, host: Option<&Authority>) -> String {
+        format!("{}{}", self.capture_base(host), code.to_segment())
     }
 
-    /// What URLs of this node begin with, without a slash at its end.
-    pub fn public_url(&self) -> String {
+    /// What the URLs of endpoints begin with, with a slash at its end.
+    pub fn capture_base(&self, host: Option<&Authority>) -> String {
+        format!("{}/{}/", self.public_url(host), self.settings.capture.prefix)
+    }
+
+    /// What URLs of this node begin with, without a slash at its end. Where no URL is set and the node listens on
+    /// all addresses, that is where the request was sent to, since nobody can be sent to `0.0.0.0`.
+    pub fn public_url(&self, host: Option<&Authority>) -> String {
         let bound = self.bound.get().copied().unwrap_or(self.settings.server.listen);
-        self.settings.public_url(bound)
+        let is_known = !self.settings.server.public_url.is_empty() || !bound.ip().is_unspecified();
+        let has_own_port = self.settings.server.api_listen.is_some();
+        match host {
+            Some(host) if !is_known && has_own_port => format!("http://{}:{}", host.host(), bound.port()),
+            Some(host) if !is_known => format!("http://{host}"),
+            _ => self.settings.public_url(bound),
+        }
     }
 
     /// Passes on an entry that was committed outside of the writer: a removal, a configuration change.

@@ -209,6 +209,7 @@ async fn healthcheck_tells_by_its_exit_code() -> TestResult {
         creel().args(["healthcheck", "--url", url, "--timeout-ms", timeout_ms]).output()
     };
     assert!(check(&node.url("/healthz"), "3000")?.status.success());
+    assert!(check(&node.url(""), "3000")?.status.success());
     assert!(check(&node.url("/readyz"), "3000")?.status.success());
     let absent = check(&node.url("/nothing"), "3000")?;
     assert_eq!(absent.status.code(), Some(1));
@@ -220,6 +221,7 @@ async fn healthcheck_tells_by_its_exit_code() -> TestResult {
     node.thaw();
     node.kill9();
     assert_eq!(check(&node.url("/healthz"), "3000")?.status.code(), Some(1));
+    assert_eq!(check("https://127.0.0.1:9/healthz", "3000")?.status.code(), Some(2));
     assert_eq!(check("nonsense", "3000")?.status.code(), Some(2));
     Ok(())
 }

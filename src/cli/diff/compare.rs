@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 
-use super::structure;
+use super::{exact, structure};
 use crate::client::ShownCapture;
 
 /// Looking for the shortest difference of two texts ends then; what is found by then is right, if not shortest.
@@ -114,9 +114,13 @@ fn bodies(differences: &mut Vec<Difference>, left: &[u8], right: &[u8]) {
     if left == right {
         return;
     }
-    if let (Ok(left), Ok(right)) = (serde_json::from_slice(left), serde_json::from_slice(right)) {
-        structure::compare(differences, &left, &right);
-        return;
+    if let (Ok(ours), Ok(theirs)) = (serde_json::from_slice(left), serde_json::from_slice(right)) {
+        let before = differences.len();
+        structure::compare(differences, &ours, &theirs);
+        if differences.len() > before || exact::is_same(left, right) {
+            return;
+        }
+        // The structure does not tell long numbers apart, nor members of one name: their lines do.
     }
     match (std::str::from_utf8(left), std::str::from_utf8(right)) {
         (Ok(left), Ok(right)) => differences.push(lines(left, right)),
@@ -203,6 +207,14 @@ mod tests {
                 ('-', "c"),
                 ('+', "x"),
                 ('+', "c (no line end)")
+            ])]
+        );
+        assert_eq!(
+            compare(br#"{"id":123456789012345678901}"#, br#"{"id":123456789012345678902}"#),
+            [lines(&[
+                ('@', "line 1"),
+                ('-', "{\"id\":123456789012345678901} (no line end)"),
+                ('+', "{\"id\":123456789012345678902} (no line end)")
             ])]
         );
         let told = ["2 bytes, another one from byte 1 on"];

@@ -12,6 +12,7 @@ use super::terminal::{Ink, Terminal, plain, plain_line};
 use crate::client::ShownCapture;
 
 mod compare;
+mod exact;
 mod structure;
 
 #[derive(Debug, Args)]
@@ -57,7 +58,7 @@ async fn diff(args: &DiffArgs, session: &Session) -> Outcome {
         DiffFormat::Json => {
             let shown: Vec<_> = differences.iter().map(Difference::json).collect();
             let document = json!({ "same": same, "left": left.id, "right": right.id, "differences": shown });
-            terminal.line(&document.to_string())?;
+            terminal.json_line(&document.to_string())?;
         }
         DiffFormat::Text if same => {}
         DiffFormat::Text => terminal.write(text(&left, &right, &differences, terminal).as_bytes())?,

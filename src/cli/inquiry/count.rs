@@ -43,7 +43,7 @@ async fn count(args: &CountCommandArgs, session: &Session) -> Outcome {
     let found = all(session, order).await?;
     match args.output {
         AnswerFormat::Table => session.terminal.line(&found["count"].to_string())?,
-        AnswerFormat::Json => session.terminal.line(&found.to_string())?,
+        AnswerFormat::Json => session.terminal.json_line(&found.to_string())?,
     }
     let count = found["count"].as_u64().unwrap_or_default();
     match (args.count.allows(count), args.count.text()) {

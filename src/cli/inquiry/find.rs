@@ -50,22 +50,7 @@ async fn find(args: &FindArgs, session: &Session) -> Outcome {
     if args.newest {
         order.insert("order".to_owned(), "newest".into());
     }
-    let mut finder = Finder::new(order, args.limit as usize);
-    let mut rows = Vec::new();
-    while let Some(page) = finder.next(session).await? {
-        match args.output {
-            ListFormat::Table => rows.extend(show::rows(&page)?),
-            ListFormat::Json => {
-                for capture in page["captures"].as_array().map(Vec::as_slice).unwrap_or_default() {
-                    session.terminal.line(&capture.to_string())?;
-                }
-            }
-        }
-    }
-    if args.output == ListFormat::Table {
-        session.terminal.write(table(&show::HEAD, &rows).as_bytes())?;
-    }
-    Ok(Exit::Done)
+    Finder::new(order, args.limit as usize).show_all(args.output, session).await
 }
 
 /// Finds page by page: an answer looks at so many captures at most, and shows so many.
@@ -78,6 +63,25 @@ impl Finder {
     /// That finds so many at most.
     pub fn new(order: Members, limit: usize) -> Self {
         Self { order: Some(order), left: limit }
+    }
+
+    /// Shows all of them.
+    pub async fn show_all(mut self, format: ListFormat, session: &Session) -> Outcome {
+        let mut rows = Vec::new();
+        while let Some(page) = self.next(session).await? {
+            match format {
+                ListFormat::Table => rows.extend(show::rows(&page)?),
+                ListFormat::Json => {
+                    for capture in page["captures"].as_array().map(Vec::as_slice).unwrap_or_default() {
+                        session.terminal.json_line(&capture.to_string())?;
+                    }
+                }
+            }
+        }
+        if format == ListFormat::Table {
+            session.terminal.write(table(&show::HEAD, &rows).as_bytes())?;
+        }
+        Ok(Exit::Done)
     }
 
     /// The next page, which may hold nothing; None behind the last.

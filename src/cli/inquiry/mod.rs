@@ -2,14 +2,18 @@
 //! captures are meant, and how many of them there shall be.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::document;
 use super::exit::{Failed, Outcome};
-use super::session::variable;
+use super::session::{Session, variable};
 use super::span::{ms, span};
+use super::terminal::plain_line;
+use crate::client::Ask;
+use crate::client::api::escaped;
 use crate::clock::{Clock as _, SystemClock};
 use crate::model::time::rfc3339;
 
@@ -18,6 +22,9 @@ pub mod find;
 mod misses;
 pub mod verify;
 pub mod wait;
+
+/// How long the state of a run is waited for, about which there may be a warning.
+const STATE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The members of an inquiry's document.
 pub type Members = Map<String, Value>;
@@ -45,7 +52,7 @@ pub struct WhichArgs {
     pub since: Option<String>,
     /// Only what matches: `method=POST header.x-github-event=push json.$.action=opened`, or an expression in
     /// JSON; from a file by `@FILE`.
-    #[arg(long = "match", alias = "filter", value_name = "EXPRESSION")]
+    #[arg(long = "match", visible_alias = "filter", value_name = "EXPRESSION")]
     pub matching: Option<String>,
 }
 
@@ -113,6 +120,19 @@ pub fn run_of(flag: Option<&str>) -> Option<String> {
     named.filter(|run| !run.is_empty())
 }
 
+/// What the codes of a run's endpoints begin with, for what the node knows no runs for; None outside of runs.
+///
+/// # Errors
+/// As the API's: one that is not there.
+pub async fn prefix_of_run(flag: Option<&str>, session: &Session) -> Outcome<Option<String>> {
+    let Some(id) = run_of(flag) else { return Ok(None) };
+    let run = session.api.json(Ask::get(format!("/api/runs/{}", escaped(&id)))).await?;
+    match run["prefix"].as_str() {
+        Some(prefix) => Ok(Some(prefix.to_owned())),
+        None => Err(Failed::not(format!("the node does not tell the prefix of the run {id}"))),
+    }
+}
+
 /// That an inquiry says from where on it is about, which outside of runs it must.
 ///
 /// # Errors
@@ -126,8 +146,23 @@ pub fn check_place(members: &Members) -> Outcome<()> {
     }
 }
 
+/// Says that what was asked in a run that is closed is not recorded with it. Nothing hangs on it: where that
+/// cannot be known, nothing is said.
+async fn warn_of_closed(session: &Session, run: Option<&Value>) {
+    let Some(id) = run.and_then(Value::as_str) else { return };
+    let shown = session.api.json(Ask::get(format!("/api/runs/{}", escaped(id))));
+    if let Ok(Ok(run)) = tokio::time::timeout(STATE_LIMIT, shown).await
+        && run["state"] == "closed"
+    {
+        session.terminal.warn(&format!(
+            "the run {} is closed: nothing is recorded with it any more",
+            plain_line(run["name"].as_str().unwrap_or(id))
+        ));
+    }
+}
+
 /// A place as the API takes it: a time ago becomes an instant.
-fn place(text: &str) -> String {
+pub fn place(text: &str) -> String {
     let Ok(ago) = span(text) else { return text.to_owned() };
     let us = i64::try_from(ms(ago)).ok().and_then(|ms| ms.checked_mul(1_000)).unwrap_or(i64::MAX);
     rfc3339(SystemClock.now_us().saturating_sub(us).max(0))

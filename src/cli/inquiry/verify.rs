@@ -9,7 +9,7 @@ use clap::Args;
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
-use super::{AnswerFormat, CountArgs, Members, SelectionArgs, check_place, expression};
+use super::{AnswerFormat, CountArgs, Members, SelectionArgs, check_place, expression, warn_of_closed};
 use crate::cli::document::{named, read_document};
 use crate::cli::exit::{Exit, Failed, Outcome};
 use crate::cli::session::{self, NodeArgs, Session};
@@ -75,18 +75,23 @@ pub fn run(args: VerifyArgs, before: NodeArgs) -> ExitCode {
 
 async fn verify(args: &VerifyArgs, session: &Session) -> Outcome {
     let order = order(args).await?;
+    let run = order.get("run").cloned();
     let ask = Ask::new(Method::POST, "/api/captures/verify").json(&Value::Object(order));
     let answer = session.api.json(ask).await?;
+    warn_of_closed(session, run.as_ref()).await;
     tell(args, session, &answer)
 }
 
 async fn order(args: &VerifyArgs) -> Outcome<Members> {
     let mut order = match &args.file {
         None => Members::new(),
-        Some(file) => match read_document(file).await? {
-            Value::Object(members) => members,
-            _ => return Err(Failed::usage(format!("{} is no object with `claims`", named(file)))),
-        },
+        // 1 would say that a claim does not hold.
+        Some(file) => {
+            match read_document(file).await.map_err(|failed| Failed { exit: Exit::Usage, ..failed })? {
+                Value::Object(members) => members,
+                _ => return Err(Failed::usage(format!("{} is no object with `claims`", named(file)))),
+            }
+        }
     };
     order.append(&mut args.selection.members().await?);
     for (name, text) in [("until", &args.until), ("name", &args.name)] {
@@ -150,7 +155,7 @@ fn key(text: &str) -> Result<Value, String> {
 fn tell(args: &VerifyArgs, session: &Session, answer: &Value) -> Outcome {
     let claims = answer["claims"].as_array().map(Vec::as_slice).unwrap_or_default();
     match args.output {
-        AnswerFormat::Json => session.terminal.line(&answer.to_string())?,
+        AnswerFormat::Json => session.terminal.json_line(&answer.to_string())?,
         AnswerFormat::Table => {
             let rows: Vec<_> = claims.iter().map(row).collect();
             session.terminal.write(table(&["HOLDS", "CLAIM", "FOUND", "WHY"], &rows).as_bytes())?;

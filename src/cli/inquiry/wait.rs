@@ -8,7 +8,7 @@ use hyper::Method;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::{AnswerFormat, CountArgs, Members, SelectionArgs, captures, check_place, misses};
+use super::{AnswerFormat, CountArgs, Members, SelectionArgs, captures, check_place, misses, warn_of_closed};
 use crate::cli::exit::{Exit, Failed, Outcome};
 use crate::cli::session::{self, NodeArgs, Session};
 use crate::cli::show;
@@ -75,9 +75,13 @@ async fn wait(args: &WaitArgs, session: &Session) -> Outcome {
     let wanted = wanted(args);
     let began = Instant::now();
     let progress = progress(&format!("waiting for {wanted}"));
+    let run = order.get("run").cloned();
     let answer = ask(session, order, quiet, began + args.timeout, &progress).await;
+    let took = began.elapsed();
     progress.finish_and_clear();
-    tell(args, session, &answer?, &wanted, began.elapsed())
+    let answer = answer?;
+    warn_of_closed(session, run.as_ref()).await;
+    tell(args, session, &answer, &wanted, took)
 }
 
 /// What is waited for, continuing "waiting for".
@@ -107,8 +111,12 @@ async fn ask(
     ends: Instant,
     progress: &ProgressBar,
 ) -> Result<Value, Failed> {
+    let began = Instant::now();
+    // A node that hangs is not waited for longer than one that is away.
+    let last = ends + GRACE;
     if order.get("since").is_some_and(|since| since == "now") {
-        order.insert("since".to_owned(), now(session).await?);
+        let now = tokio::time::timeout_at(last.into(), now(session)).await;
+        order.insert("since".to_owned(), now.map_err(|_| silent(session, began))??);
     }
     let mut pause = PAUSE;
     loop {
@@ -117,17 +125,16 @@ async fn ask(
         order.insert("timeout_ms".to_owned(), ms(left.max(quiet)).into());
         let asked = Instant::now();
         let ask = Ask::new(Method::POST, PATH).json(&Value::Object(order.clone()));
-        let why = match session.api.json(ask).await {
+        let answer = tokio::time::timeout_at(last.into(), session.api.json(ask)).await;
+        let why = match answer.map_err(|_| silent(session, began))? {
             Ok(answer) if answer["outcome"] != "interrupted" || is_in_doubt(&order, &answer) => {
                 return Ok(answer);
             }
             Ok(_) => "the node stops".to_owned(),
-            Err(failure)
-                if session.api.was_reached() && is_passing(&failure) && Instant::now() < ends + GRACE =>
-            {
+            Err(failure) if session.api.was_reached() && is_passing(&failure) && Instant::now() < last => {
                 failure.to_string()
             }
-            Err(failure) => return Err(failure.into()),
+            Err(failure) => return Err(in_words(failure)),
         };
         progress.set_message(format!("asking again: {why}"));
         // What held for a while is not in trouble.
@@ -142,6 +149,22 @@ fn is_in_doubt(order: &Members, answer: &Value) -> bool {
     let has_most = |count: &Value| ["exactly", "at_most"].iter().any(|bound| count.get(bound).is_some());
     order.get("count").is_some_and(has_most)
         && (answer["truncated"] == true || answer["reset"] == true || answer["gave_up"].is_u64())
+}
+
+/// That it has not answered until then.
+fn silent(session: &Session, began: Instant) -> Failed {
+    Failure::Silent { url: session.api.base().to_string(), limit: began.elapsed() }.into()
+}
+
+/// A refusal in the words of the command.
+fn in_words(failure: Failure) -> Failed {
+    let is_timeout = failure.to_string().contains("timeout_ms");
+    let failed = Failed::from(failure);
+    match is_timeout {
+        true => Failed { message: format!("--timeout is not valid: {}", failed.message), ..failed }
+            .hint("a node lets one wait for ten minutes, or what its setting `inquiry.wait_max_s` says"),
+        false => failed,
+    }
 }
 
 /// Where the journal ends now, so that the same place is asked about again.
@@ -162,7 +185,7 @@ fn is_passing(failure: &Failure) -> bool {
 
 fn tell(args: &WaitArgs, session: &Session, answer: &Value, wanted: &str, took: Duration) -> Outcome {
     match args.output {
-        AnswerFormat::Json => session.terminal.line(&answer.to_string())?,
+        AnswerFormat::Json => session.terminal.json_line(&answer.to_string())?,
         AnswerFormat::Table => {
             let rows = show::rows(answer)?;
             if !rows.is_empty() {

@@ -11,9 +11,11 @@ use self::catching_up::CatchingUp;
 use self::forward::Forwarder;
 use self::summary::Summary;
 use super::exit::{Exit, Failed, Outcome};
+use super::inquiry::{expression, place, prefix_of_run};
 use super::session::{self, NodeArgs, Session};
-use super::terminal::plain;
-use crate::client::{Feed, FeedOrder, Happening, HttpUrl, Message, ShownCapture};
+use super::terminal::{plain, plain_line};
+use crate::client::api::escaped;
+use crate::client::{Ask, Failure, Feed, FeedOrder, Happening, HttpUrl, Message, ShownCapture};
 
 mod catching_up;
 mod forward;
@@ -23,16 +25,23 @@ mod summary;
 /// Nothing came for so long: what had to be caught up is there.
 const LULL: Duration = Duration::from_secs(1);
 
+/// Codes that are asked about, whether the token is for them.
+const CODES_ASKED_MAX: usize = 16;
+
 #[derive(Debug, Args)]
 pub struct ListenArgs {
-    /// Codes of endpoints, or patterns of them: `*` is any run of characters. None: all.
+    /// Codes of endpoints, or patterns of them: `*` is any run of characters. None: all. In a run they stand
+    /// behind its prefix.
     #[arg(value_name = "ENDPOINT")]
     endpoints: Vec<String>,
+    /// The run that this is about: its endpoints. An empty text is none [env: CREEL_RUN].
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
     /// Only what matches: `method=POST header.x-github-event=push json.$.action=opened`, or an expression in
-    /// JSON.
-    #[arg(long, value_name = "EXPRESSION")]
+    /// JSON; from a file by `@FILE`.
+    #[arg(long, visible_alias = "match", value_name = "EXPRESSION")]
     filter: Option<String>,
-    /// Where to begin: a cursor, an instant (RFC 3339), `earliest` or `now`.
+    /// Where to begin: a cursor, an instant (RFC 3339), a time ago as `10m`, `earliest` or `now`.
     #[arg(long, value_name = "PLACE", default_value = "now")]
     since: String,
     /// How captures are shown.
@@ -92,17 +101,11 @@ async fn listen(args: ListenArgs, session: &Session) -> Outcome {
     if let Some(file) = ready_file {
         clear(file)?;
     }
-    let order = FeedOrder {
-        endpoints: args.endpoints,
-        filter: args.filter,
-        body: match (args.output, args.body.as_str()) {
-            (Format::Json, "full") => "full",
-            (Format::Json, "none") => "none",
-            (Format::Table, _) if forwarder.is_none() => "none",
-            _ => "preview",
-        },
-        since: Some(args.since),
+    let order = tokio::select! {
+        order = order(&args, forwarder.is_some(), session) => order?,
+        () = session.stop.cancelled() => return Ok(Exit::Done),
     };
+    let named = order.endpoints.clone();
     let opened = tokio::select! {
         opened = Feed::open(session.api.clone(), order) => opened,
         () = session.stop.cancelled() => return Ok(Exit::Done),
@@ -116,6 +119,7 @@ async fn listen(args: ListenArgs, session: &Session) -> Outcome {
         std::fs::write(file, format!("{}\n", feed.cursor().unwrap_or_default()))
             .map_err(|error| Failed::not(format!("failed to write {}: {error}", file.display())))?;
     }
+    tokio::time::timeout(LULL, warn_of_foreign(&named, session)).await.unwrap_or_default();
     let outcome = listener.follow(&mut feed, args.limit).await;
     // Who has closed the pipe wants to hear nothing more.
     if !matches!(&outcome, Err(failed) if failed.exit == Exit::PipeClosed) {
@@ -123,6 +127,45 @@ async fn listen(args: ListenArgs, session: &Session) -> Outcome {
         session.terminal.say(&listener.summary.text());
     }
     outcome
+}
+
+/// What to listen to, as the API takes it.
+async fn order(args: &ListenArgs, is_forwarding: bool, session: &Session) -> Outcome<FeedOrder> {
+    let mut endpoints = args.endpoints.clone();
+    if let Some(prefix) = prefix_of_run(args.run.as_deref(), session).await? {
+        match endpoints.is_empty() {
+            true => endpoints.push(format!("{prefix}*")),
+            false => endpoints.iter_mut().for_each(|code| code.insert_str(0, &prefix)),
+        }
+    }
+    let filter = match &args.filter {
+        None => None,
+        Some(text) => Some(match expression(text).await? {
+            Value::String(short) => short,
+            document => document.to_string(),
+        }),
+    };
+    let body = match (args.output, args.body.as_str()) {
+        (Format::Json, "full") => "full",
+        (Format::Json, "none") => "none",
+        (Format::Table, _) if !is_forwarding => "none",
+        _ => "preview",
+    };
+    Ok(FeedOrder { endpoints, filter, body, since: Some(place(&args.since)) })
+}
+
+/// Warns of endpoints that the token is not for: of these nothing ever comes. Nothing hangs on it.
+async fn warn_of_foreign(named: &[String], session: &Session) {
+    let codes = named.iter().filter(|code| !code.contains(['*', '\\'])).take(CODES_ASKED_MAX);
+    for code in codes.filter(|_| session.api.has_token()) {
+        let asked = session.api.json(Ask::get(format!("/api/endpoints/{}", escaped(code))));
+        if let Err(Failure::Refused(refusal)) = asked.await
+            && refusal.status == 403
+        {
+            let code = plain_line(code);
+            session.terminal.warn(&format!("the token is not for {code}: nothing of it will be shown"));
+        }
+    }
 }
 
 fn forwarder(url: &str, args: &ListenArgs) -> Outcome<Forwarder> {
@@ -147,7 +190,7 @@ impl Listener<'_> {
     fn begin(&self, ready: &Message) -> Outcome<()> {
         let terminal = &self.session.terminal;
         if self.format == Format::Json {
-            return terminal.line(&String::from_utf8_lossy(&ready.line));
+            return terminal.json_line(&String::from_utf8_lossy(&ready.line));
         }
         let to = self.forwarder.as_ref().map(|to| format!(", and sending on to {}", to.url()));
         let at = self.session.api.base();
@@ -207,7 +250,7 @@ impl Listener<'_> {
         }
         match (self.format, message.kind.as_str()) {
             (_, "heartbeat" | "ready") => Ok(()),
-            (Format::Json, _) => terminal.line(&String::from_utf8_lossy(&message.line)),
+            (Format::Json, _) => terminal.json_line(&String::from_utf8_lossy(&message.line)),
             (Format::Table, "removal") => terminal.line(&print::removal(&message.value["removal"], terminal)),
             _ => Ok(()),
         }
@@ -222,7 +265,7 @@ impl Listener<'_> {
             self.end_catching_up();
         }
         match self.format {
-            Format::Json => terminal.line(&String::from_utf8_lossy(&message.line))?,
+            Format::Json => terminal.json_line(&String::from_utf8_lossy(&message.line))?,
             Format::Raw => match session.api.body_of(&capture).await {
                 Ok(body) => terminal.write(&print::raw(&capture, &body, terminal))?,
                 Err(failure) => terminal.warn(&plain(&format!("the body of {}: {failure}", capture.id))),
@@ -238,7 +281,7 @@ impl Listener<'_> {
         }
         match self.format {
             Format::Json => match forwarded {
-                Some(forwarded) => terminal.line(&forwarded.json(&capture).to_string()),
+                Some(forwarded) => terminal.json_line(&forwarded.json(&capture).to_string()),
                 None => Ok(()),
             },
             Format::Raw => {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use self::pace::Pace;
 use self::results::{Replayed, Results};
 use super::exit::{Failed, Outcome};
+use super::inquiry::WhichArgs;
 use super::session::{self, ListFormat, NodeArgs, Session};
 use crate::client::{HttpUrl, Outgoing, Sender, ShownCapture};
 
@@ -23,18 +24,13 @@ const MARK: &str = "creel-replay";
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
     /// Ids of captures, sent in this order.
-    #[arg(value_name = "ID", conflicts_with_all = ["filter", "endpoints", "since", "until"])]
+    #[arg(value_name = "ID", conflicts_with_all = ["endpoints", "run", "since", "matching", "until"])]
     ids: Vec<String>,
-    /// Captures that match: `method=POST header.x-github-event=push`, or an expression in JSON. The oldest is
-    /// sent first.
-    #[arg(long, value_name = "EXPRESSION")]
-    filter: Option<String>,
-    /// Captures of these endpoints: codes, or patterns in which `*` is any run of characters.
+    /// Captures of these endpoints, the oldest first: codes, or patterns in which `*` is any run of characters.
     #[arg(long = "endpoint", value_name = "PATTERN")]
     endpoints: Vec<String>,
-    /// From this place on: a cursor, an instant (RFC 3339) or `earliest`, which it is where nothing is said.
-    #[arg(long, value_name = "PLACE")]
-    since: Option<String>,
+    #[command(flatten)]
+    which: WhichArgs,
     /// Received before this instant (RFC 3339).
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
@@ -117,15 +113,24 @@ async fn send_all(
     let mut at = Instant::now();
     let mut before: Option<&ShownCapture> = None;
     for capture in captures {
-        at += args.pace.gap(before, capture);
+        if let Some(before) = before {
+            at = args.pace.next(at, Instant::now(), before, capture);
+        }
         before = Some(capture);
-        let replayed = tokio::select! {
-            replayed = async {
-                tokio::time::sleep_until(at).await;
-                send(args, session, &sender, to, capture).await
-            } => replayed,
+        tokio::select! {
+            biased;
             () = session.stop.cancelled() => {
                 progress.finish_and_clear();
+                return Ok(false);
+            }
+            () = tokio::time::sleep_until(at) => {}
+        }
+        let replayed = tokio::select! {
+            replayed = send(args, session, &sender, to, capture) => replayed,
+            () = session.stop.cancelled() => {
+                progress.finish_and_clear();
+                let given_up = Replayed::Failed("given up, to end; it may have been sent".to_owned());
+                results.add(&session.terminal, capture, given_up)?;
                 return Ok(false);
             }
         };
@@ -177,6 +182,12 @@ fn progress(session: &Session, count: usize) -> ProgressBar {
 impl ReplayArgs {
     /// Whether captures are to be looked for.
     fn looks_for(&self) -> bool {
-        self.filter.is_some() || !self.endpoints.is_empty() || self.since.is_some() || self.until.is_some()
+        let which = &self.which;
+        let in_run = which.run.as_deref().is_some_and(|run| !run.is_empty());
+        in_run
+            || which.matching.is_some()
+            || which.since.is_some()
+            || !self.endpoints.is_empty()
+            || self.until.is_some()
     }
 }

@@ -61,7 +61,7 @@ impl Results {
             }
         };
         if self.format == ListFormat::Json {
-            return terminal.line(&line.to_string());
+            return terminal.json_line(&line.to_string());
         }
         let mut row = vec![capture.id.clone(), show::what(capture)];
         row.extend(told);

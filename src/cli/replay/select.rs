@@ -1,15 +1,12 @@
 //! Which captures are replayed: those that are named, or those that are found.
 
-use hyper::Method;
-use serde_json::{Value, json};
-
 use super::ReplayArgs;
 use crate::cli::exit::{Failed, Outcome};
+use crate::cli::inquiry::check_place;
+use crate::cli::inquiry::find::Finder;
 use crate::cli::session::Session;
-use crate::client::{Ask, ShownCapture};
-
-/// Captures that are asked for at a time.
-const PAGE: usize = 100;
+use crate::cli::show;
+use crate::client::ShownCapture;
 
 /// All of them, without what is large of them.
 pub async fn select(args: &ReplayArgs, session: &Session) -> Outcome<Vec<ShownCapture>> {
@@ -17,7 +14,7 @@ pub async fn select(args: &ReplayArgs, session: &Session) -> Outcome<Vec<ShownCa
         return find(args, session).await;
     }
     if args.ids.is_empty() {
-        return Err(Failed::usage("say what to replay: ids of captures, --filter or --endpoint"));
+        return Err(Failed::usage("say what to replay: ids of captures, --match, --endpoint or --run"));
     }
     if args.ids.len() > args.limit as usize {
         return Err(Failed::usage(format!(
@@ -34,42 +31,25 @@ pub async fn select(args: &ReplayArgs, session: &Session) -> Outcome<Vec<ShownCa
 
 async fn find(args: &ReplayArgs, session: &Session) -> Outcome<Vec<ShownCapture>> {
     let limit = args.limit as usize;
-    let mut order = json!({ "since": args.since.as_deref().unwrap_or("earliest"), "body": "none" });
-    if !args.endpoints.is_empty() {
-        order["endpoint"] = json!(args.endpoints);
+    let mut order = args.which.members(&args.endpoints).await?;
+    if check_place(&order).is_err() {
+        order.insert("since".to_owned(), "earliest".into());
     }
     if let Some(until) = &args.until {
-        order["until"] = json!(until);
+        order.insert("until".to_owned(), until.as_str().into());
     }
-    if let Some(filter) = &args.filter {
-        order["match"] = expression(filter)?;
-    }
+    order.insert("body".to_owned(), "none".into());
+    // One more than wanted tells whether there are more.
+    let mut finder = Finder::new(order, limit + 1);
     let mut captures: Vec<ShownCapture> = Vec::new();
-    loop {
-        // One more than wanted tells whether there are more.
-        order["limit"] = json!((limit + 1 - captures.len()).min(PAGE));
-        let page = session.api.json(Ask::new(Method::POST, "/api/captures/find").json(&order)).await?;
+    while let Some(page) = finder.next(session).await? {
         for shown in page["captures"].as_array().into_iter().flatten() {
-            let capture = ShownCapture::read(shown)
-                .map_err(|error| Failed::not(format!("failed to read a capture: {error}")))?;
-            captures.push(capture);
-        }
-        if captures.len() > limit {
-            captures.truncate(limit);
-            session.terminal.warn(&format!("there are more; the first {limit} are sent (--limit)"));
-            return Ok(captures);
-        }
-        match &page["next"] {
-            Value::String(next) if order["since"] != **next => order["since"] = json!(next),
-            _ => return Ok(captures),
+            captures.push(show::read(shown)?);
         }
     }
-}
-
-/// JSON stays JSON; all else is the short form, which the node reads.
-fn expression(filter: &str) -> Outcome<Value> {
-    if !filter.trim_start().starts_with('{') {
-        return Ok(json!(filter));
+    if captures.len() > limit {
+        captures.truncate(limit);
+        session.terminal.warn(&format!("there are more; the first {limit} are sent (--limit)"));
     }
-    serde_json::from_str(filter).map_err(|error| Failed::usage(format!("--filter is no JSON: {error}")))
+    Ok(captures)
 }

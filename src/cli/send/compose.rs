@@ -46,11 +46,11 @@ impl Composed {
     }
 
     /// Reads HTTP text: a request line, headers, an empty line, the body as it is. Lines of the head may end
-    /// with LF alone. Of a target under a capture prefix (`/r/code/...`) what follows the code counts.
+    /// with LF alone. Of a target under the capture prefix (`/r/`) what follows the code counts.
     ///
     /// # Errors
     /// Text that is no request.
-    pub fn read(text: &[u8]) -> Outcome<Self> {
+    pub fn read(text: &[u8], prefix: &str) -> Outcome<Self> {
         let wrong = |what: &str| {
             Failed::usage(format!("this is no request as HTTP text: {what}"))
                 .hint("it looks like `POST /path HTTP/1.1`, lines of `Name: value`, an empty line, the body")
@@ -91,7 +91,7 @@ impl Composed {
         };
         Ok(Self {
             method: method.to_owned(),
-            remainder: behind_code(path).to_owned(),
+            remainder: behind_code(path, prefix).to_owned(),
             query,
             headers: end_to_end(headers),
             body: Bytes::copy_from_slice(rest),
@@ -117,7 +117,7 @@ impl Composed {
     /// Headers as `Name: value`; a name that is given twice has both values.
     ///
     /// # Errors
-    /// A text without a colon.
+    /// A text without a colon; a header that is not sent on.
     pub fn set_headers(&mut self, headers: &[String]) -> Outcome<()> {
         let mut fields = Vec::new();
         for header in headers {
@@ -125,8 +125,13 @@ impl Composed {
                 .ok_or_else(|| Failed::usage(format!("--header {header:?} is not `Name: value`")))?;
             fields.push(field);
         }
+        let sent = end_to_end(fields.clone());
+        if let Some((name, _)) = fields.iter().find(|field| !sent.contains(field)) {
+            return Err(Failed::usage(format!("--header {name} cannot be set"))
+                .hint("it is between two neighbours alone, or follows from the body"));
+        }
         self.headers.retain(|(known, _)| !fields.iter().any(|(name, _)| name == known));
-        self.headers.extend(end_to_end(fields));
+        self.headers.extend(sent);
         Ok(())
     }
 
@@ -156,8 +161,8 @@ fn field(line: &[u8]) -> Option<(String, Vec<u8>)> {
 }
 
 /// `/r/code/orders` is `/orders`; another path is what it is.
-fn behind_code(path: &str) -> &str {
-    let Some(behind) = path.strip_prefix("/r/") else { return path };
+fn behind_code<'a>(path: &'a str, prefix: &str) -> &'a str {
+    let Some(behind) = path.strip_prefix(prefix) else { return path };
     behind.find('/').map_or("", |slash| &behind[slash..])
 }
 
@@ -168,14 +173,14 @@ mod tests {
     #[test]
     fn http_text_is_read_as_it_is_printed() {
         let text = b"PUT /r/a/x%2F?q= HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nX-A: \xff\r\nContent-Length: 9\r\n\r\na\r\n\r\nb\n";
-        let composed = Composed::read(text).unwrap();
+        let composed = Composed::read(text, "/r/").unwrap();
         let headers = [("host", &b"h"[..]), ("x-a", b"1"), ("x-a", b"\xff")];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_vec())).to_vec();
         let (method, remainder, query) = ("PUT".to_owned(), "/x%2F".to_owned(), Some("q=".to_owned()));
         let body = Bytes::from_static(b"a\r\n\r\nb\n");
         assert_eq!(composed, Composed { method, remainder, query, headers, body, says_empty: true });
-        let short = Composed::read(b"GET /a").unwrap();
-        assert_eq!((short.method.as_str(), short.remainder.as_str()), ("GET", "/a"));
+        let short = Composed::read(b"GET /hooks/in/a/b", "/hooks/in/").unwrap();
+        assert_eq!((short.method.as_str(), short.remainder.as_str()), ("GET", "/b"));
     }
 
     #[test]
@@ -183,14 +188,15 @@ mod tests {
         for text in
             [&b""[..], b"\n", b"GET", b"GET /a b HTTP/1.1", b"GET /a SPDY/1", b"GET /a HTTP/1.1\nx\n\n"]
         {
-            assert!(Composed::read(text).is_err(), "{}", String::from_utf8_lossy(text));
+            assert!(Composed::read(text, "/r/").is_err(), "{}", String::from_utf8_lossy(text));
         }
     }
 
     #[test]
     fn flags_stand_above_what_it_begins_with() {
-        let mut composed = Composed::read(b"GET /a?x=1 HTTP/1.1\nX-A: 1\nX-B: 2\n\n").unwrap();
+        let mut composed = Composed::read(b"GET /a?x=1 HTTP/1.1\nX-A: 1\nX-B: 2\n\n", "/r/").unwrap();
         composed.set_headers(&["x-a: 3".to_owned(), "X-A:4".to_owned()]).unwrap();
+        assert!(composed.set_headers(&["Content-Length: 5".to_owned()]).is_err());
         composed.add_queries(&["y=a b&".to_owned()]).unwrap();
         composed.set_body(Some(b"body".to_vec()));
         let headers: Vec<_> =

@@ -1,7 +1,6 @@
 //! `creel send`: composes a request, sends it to an endpoint or anywhere, and shows the answer.
 
-use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,10 +8,11 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use self::compose::Composed;
+use super::document::read_octets;
 use super::exit::{Exit, Failed, Outcome};
+use super::inquiry::prefix_of_run;
 use super::session::{self, NodeArgs, Session};
 use super::terminal::{plain, plain_line};
-use crate::client::api::escaped;
 use crate::client::sender::{SendFailure, set_host};
 use crate::client::{Ask, Failure, HttpUrl, Outgoing, Sender, Sent};
 use crate::model::EndpointCode;
@@ -22,11 +22,17 @@ mod compose;
 /// The largest request that is read from a file or from stdin, in bytes.
 const REQUEST_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
+/// How long a node is waited for that is asked for its capture prefix alone.
+const BASE_LIMIT: Duration = Duration::from_secs(2);
+
 #[derive(Debug, Args)]
 pub struct SendArgs {
-    /// An endpoint's code, or a URL.
+    /// An endpoint's code, or a URL. In a run a code stands behind its prefix.
     #[arg(value_name = "ENDPOINT|URL")]
     to: String,
+    /// The run that an endpoint is of. An empty text is none [env: CREEL_RUN].
+    #[arg(long, value_name = "ID")]
+    run: Option<String>,
     /// Begin with a request as HTTP text, as `--output raw` prints it: from a file, or `-` for stdin.
     #[arg(long, value_name = "FILE", conflicts_with = "capture")]
     file: Option<PathBuf>,
@@ -80,8 +86,22 @@ pub fn run(args: SendArgs, before: NodeArgs) -> ExitCode {
 }
 
 async fn send(args: &SendArgs, session: &Session) -> Outcome {
-    let composed = compose(args, session).await?;
-    let to = destination(&args.to, session).await?;
+    let is_url = is_url(&args.to)?;
+    let base = match is_url {
+        false => capture_base(session).await?,
+        // Who sends elsewhere need have no node.
+        true if args.file.is_some() => {
+            let base = tokio::time::timeout(BASE_LIMIT, capture_base(session)).await;
+            base.ok().and_then(Result::ok).unwrap_or_else(|| usual_base(session))
+        }
+        true => usual_base(session),
+    };
+    let prefix = format!("{}/", HttpUrl::parse(&base)?.target("", None).trim_end_matches('/'));
+    let composed = compose(args, &prefix, session).await?;
+    let to = match is_url {
+        true => HttpUrl::parse(&args.to)?,
+        false => endpoint(args, &base, session).await?,
+    };
     let path = match composed.remainder.as_str() {
         "" => String::new(),
         path if path.starts_with('/') => path.to_owned(),
@@ -100,14 +120,18 @@ async fn send(args: &SendArgs, session: &Session) -> Outcome {
         SendFailure::Unsendable(_) => Failed::usage(failure.to_string()),
         _ => Failed { exit: Exit::Unreachable, ..Failed::not(format!("failed to send to {to}: {failure}")) },
     })?;
-    show(args.output, session, &line, &sent)?;
-    Ok(Exit::Done)
+    let is_caught = show(args.output, session, &line, &sent)?;
+    match is_url || is_caught {
+        true => Ok(Exit::Done),
+        false => Err(Failed::not("it was not caught: the answer names no capture")
+            .hint("does the endpoint take it (creel endpoints show), and does the node catch at this URL?")),
+    }
 }
 
 /// What it begins with, and over that what is said.
-async fn compose(args: &SendArgs, session: &Session) -> Outcome<Composed> {
+async fn compose(args: &SendArgs, prefix: &str, session: &Session) -> Outcome<Composed> {
     let mut composed = match (&args.file, &args.capture) {
-        (Some(file), _) => Composed::read(&read(file)?)?,
+        (Some(file), _) => Composed::read(&read_octets(file, REQUEST_BYTES_MAX).await?, prefix)?,
         (_, Some(id)) => {
             let capture = session.api.capture(id).await?;
             let body = session.api.body_of(&capture).await?;
@@ -117,7 +141,7 @@ async fn compose(args: &SendArgs, session: &Session) -> Outcome<Composed> {
     };
     let body = match (&args.data, &args.json) {
         (Some(data), _) => match data.strip_prefix('@') {
-            Some(file) => Some(read(std::path::Path::new(file))?),
+            Some(file) => Some(read_octets(Path::new(file), REQUEST_BYTES_MAX).await?),
             None => Some(data.clone().into_bytes()),
         },
         (_, Some(text)) => {
@@ -140,49 +164,43 @@ async fn compose(args: &SendArgs, session: &Session) -> Outcome<Composed> {
     Ok(composed)
 }
 
-fn read(file: &std::path::Path) -> Outcome<Vec<u8>> {
-    let mut octets = Vec::new();
-    let wrong = |error| Failed::usage(format!("failed to read {}: {error}", file.display()));
-    let bounded = REQUEST_BYTES_MAX + 1;
-    let read = match file.as_os_str() == "-" {
-        true => std::io::stdin().lock().take(bounded).read_to_end(&mut octets),
-        false => std::fs::File::open(file).and_then(|file| file.take(bounded).read_to_end(&mut octets)),
-    };
-    match read {
-        Ok(bytes) if bytes as u64 > REQUEST_BYTES_MAX => {
-            Err(Failed::usage(format!("{} is over {REQUEST_BYTES_MAX} bytes", file.display())))
-        }
-        Ok(_) => Ok(octets),
-        Err(error) => Err(wrong(error)),
-    }
-}
-
-/// A URL as it is; an endpoint where the node says that it is, or under the usual prefix where the node does not
-/// know it yet.
-async fn destination(to: &str, session: &Session) -> Outcome<HttpUrl> {
+/// Whether it is sent to a URL, and not to an endpoint.
+fn is_url(to: &str) -> Outcome<bool> {
     if to.starts_with("http://") || to.starts_with("https://") {
-        return Ok(HttpUrl::parse(to)?);
+        return Ok(true);
     }
-    if to.contains("://") {
-        return Err(Failed::usage(format!("{} is no URL that can be sent to", plain_line(to)))
-            .hint("it begins with http:// or https://"));
+    match to.contains("://") {
+        true => Err(Failed::usage(format!("{} is no URL that can be sent to", plain_line(to)))
+            .hint("it begins with http:// or https://")),
+        false => Ok(false),
     }
-    let code = EndpointCode::parse(to).map_err(|error| {
-        Failed::usage(format!("{} is neither a URL nor an endpoint's code: {error}", plain_line(to)))
-    })?;
-    let known = session.api.json(Ask::get(format!("/api/endpoints/{}", escaped(to)))).await;
-    let url = match known {
-        Ok(endpoint) => endpoint["url"].as_str().map(str::to_owned),
-        // Whoever may send need not be one who may look.
-        Err(Failure::Refused(_)) => None,
-        Err(failure) => return Err(failure.into()),
-    };
-    let base = session.api.base().to_string();
-    let usual = || format!("{}/r/{}", base.trim_end_matches('/'), code.to_segment());
-    Ok(HttpUrl::parse(&url.unwrap_or_else(usual))?)
 }
 
-fn show(format: AnswerFormat, session: &Session, line: &str, sent: &Sent) -> Outcome<()> {
+/// What the URLs of endpoints begin with, as the node says it; with a slash at its end.
+async fn capture_base(session: &Session) -> Outcome<String> {
+    match session.api.json(Ask::get("/api/endpoints?limit=1")).await {
+        Ok(page) => Ok(page["url_prefix"].as_str().map_or_else(|| usual_base(session), str::to_owned)),
+        // Whoever may send need not be one who may look.
+        Err(Failure::Refused(_)) => Ok(usual_base(session)),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+/// The same where nothing else was set.
+fn usual_base(session: &Session) -> String {
+    format!("{}/r/", session.api.base().to_string().trim_end_matches('/'))
+}
+
+async fn endpoint(args: &SendArgs, base: &str, session: &Session) -> Outcome<HttpUrl> {
+    let prefix = prefix_of_run(args.run.as_deref(), session).await?.unwrap_or_default();
+    let code = EndpointCode::parse(&format!("{prefix}{}", args.to)).map_err(|error| {
+        Failed::usage(format!("{} is neither a URL nor an endpoint's code: {error}", plain_line(&args.to)))
+    })?;
+    Ok(HttpUrl::parse(&format!("{base}{}", code.to_segment()))?)
+}
+
+/// Shows the answer; true where it names a capture.
+fn show(format: AnswerFormat, session: &Session, line: &str, sent: &Sent) -> Outcome<bool> {
     let terminal = &session.terminal;
     let took_ms = u64::try_from(sent.took.as_millis()).unwrap_or(u64::MAX);
     let capture = sent.headers.get("x-creel-capture-id").and_then(|id| id.to_str().ok());
@@ -203,7 +221,8 @@ fn show(format: AnswerFormat, session: &Session, line: &str, sent: &Sent) -> Out
                 "content": String::from_utf8_lossy(&sent.body),
             },
         });
-        return terminal.line(&answer.to_string());
+        terminal.json_line(&answer.to_string())?;
+        return Ok(capture.is_some());
     }
     let caught = capture.map(|id| format!(", caught as {id}")).unwrap_or_default();
     terminal.say(&plain(&format!("{line} -> {} in {took_ms} ms{caught}", sent.status)));
@@ -215,5 +234,5 @@ fn show(format: AnswerFormat, session: &Session, line: &str, sent: &Sent) -> Out
     if sent.body.len() < sent.body_bytes {
         terminal.warn(&format!("the answer has {} bytes; this is its beginning", sent.body_bytes));
     }
-    Ok(())
+    Ok(capture.is_some())
 }

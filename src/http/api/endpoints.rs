@@ -25,6 +25,8 @@ const KIND: ConfigurationKind = ConfigurationKind::Endpoint;
 struct Page {
     endpoints: Vec<Listed>,
     next: Option<String>,
+    /// What the URLs of all endpoints begin with: a code follows.
+    url_prefix: String,
 }
 
 #[derive(Serialize)]
@@ -52,13 +54,14 @@ pub async fn list(
         .iter()
         .map(|totals| Listed {
             code: totals.endpoint.to_string(),
-            url: state.capture_url(&totals.endpoint),
+            url: state.capture_url(&totals.endpoint, caller.host()),
             captures: totals.captures,
             bytes: totals.bytes,
             last_capture: totals.last_us.map(rfc3339),
         })
         .collect();
-    Ok(HttpResponse::Ok().json(Page { endpoints, next }))
+    let url_prefix = state.capture_base(caller.host());
+    Ok(HttpResponse::Ok().json(Page { endpoints, next, url_prefix }))
 }
 
 /// One endpoint's settings, with its `ETag`.
@@ -155,7 +158,7 @@ fn shown(state: &State, caller: &Caller, code: &EndpointCode, item: &Item) -> Va
         shown = Endpoint::without_digests(shown);
     }
     if let Some(members) = shown.as_object_mut() {
-        members.insert("url".to_owned(), state.capture_url(code).into());
+        members.insert("url".to_owned(), state.capture_url(code, caller.host()).into());
     }
     shown
 }

@@ -85,7 +85,7 @@ fn origin(state: &State, capture: &Capture) -> String {
         None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
     };
     match (scheme.as_ref(), port) {
-        _ if !is_host => state.public_url(),
+        _ if !is_host => state.public_url(None),
         ("http", 80) | ("https", 443) => format!("{scheme}://{host}"),
         _ => format!("{scheme}://{host}:{port}"),
     }

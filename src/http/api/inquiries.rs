@@ -35,7 +35,7 @@ pub async fn find(
     let mut object = Object::of(&document).map_err(wrong)?;
     let mut allowance = state.allowance();
     let places = state.access.places(&caller.0);
-    let selection = Selection::read(&mut object, &state, &mut allowance).await?;
+    let selection = Selection::read(&mut object, &caller, &state, &mut allowance).await?;
     let order = object.read("order", order).map_err(wrong)?.unwrap_or(Order::OldestFirst);
     let behind = object.text("cursor").map_err(wrong)?;
     let behind = behind.map(|cursor| places.read(cursor)).transpose();
@@ -80,7 +80,7 @@ pub async fn count(
     let document = read_inquiry(&mut payload, &caller, &state).await?;
     let mut object = Object::of(&document).map_err(wrong)?;
     let mut allowance = state.allowance();
-    let selection = Selection::read(&mut object, &state, &mut allowance).await?;
+    let selection = Selection::read(&mut object, &caller, &state, &mut allowance).await?;
     let question = question(selection, &mut object, Order::OldestFirst, None)?;
     object.end().map_err(wrong)?;
     let _held = state.hold(&allowance)?;
@@ -104,7 +104,7 @@ pub async fn verify(
     let document = read_inquiry(&mut payload, &caller, &state).await?;
     let mut object = Object::of(&document).map_err(wrong)?;
     let mut allowance = state.allowance();
-    let mut selection = Selection::read(&mut object, &state, &mut allowance).await?;
+    let mut selection = Selection::read(&mut object, &caller, &state, &mut allowance).await?;
     let run = selection.run.take();
     let name = object.read("name", claims::verify::name).map_err(wrong)?;
     let claims = claims::Verification::parse(&mut object, &mut allowance);

@@ -157,7 +157,7 @@ fn shown(run: &Run, caller: &Caller, state: &State) -> Result<Value, Problem> {
         "name": run.name,
         "labels": run.labels,
         "prefix": run.prefix,
-        "url_prefix": state.capture_url(&prefix),
+        "url_prefix": state.capture_url(&prefix, caller.host()),
         "state": run.state.name(),
         "captures": run.captures.name(),
         "opened": rfc3339(run.opened_us),

@@ -88,6 +88,8 @@ async fn a_wrong_token_ends_with_3_and_is_never_shown() -> TestResult {
 
 async fn wrong_usage_ends_with_2() -> TestResult {
     let node = Node::builder().start().await?;
+    let nothing = ask(&node, &["captures", "rm"]).await?.expect(2)?;
+    assert!(nothing.stderr.contains("--endpoint <CODE>"), "{}", nothing.stderr);
     for arguments in [
         &["captures"][..],
         &["captures", "rm"],

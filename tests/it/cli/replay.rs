@@ -198,6 +198,20 @@ async fn a_replay_that_is_ended_says_how_far_it_came() -> TestResult {
     let status = replay.end_with(Signal::INT, LIMIT).await?;
     assert_eq!(status.code(), Some(130), "{}", replay.talk());
     assert!(replay.log().lines().count() <= 2 && replay.log().starts_with("CAPTURE"), "{}", replay.log());
+    // One that is under way may have arrived.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/", silent.local_addr()?);
+    let replay = start(&["replay", &id, &id, "--to", &url], &[("CREEL_URL", &node_url)])?;
+    let connected = tokio::time::timeout(LIMIT, silent.accept()).await??;
+    let status = replay.end_with(Signal::INT, LIMIT).await?;
+    assert_eq!(status.code(), Some(130), "{}", replay.talk());
+    assert_eq!(
+        replay.log().matches("given up, to end; it may have been sent").count(),
+        1,
+        "{}",
+        replay.log()
+    );
+    drop(connected);
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use libtest_mimic::Trial;
 
 use super::{Done, ask, file, run};
 use crate::harness::node::Node;
+use crate::harness::ports::free_port;
 use crate::harness::{Needs, TestResult, trials};
 
 pub fn trials() -> Vec<Trial> {
@@ -11,6 +12,7 @@ pub fn trials() -> Vec<Trial> {
         Needs::NOTHING =>
             a_run_is_opened_asked_and_closed,
             a_run_with_a_token_of_its_own_is_closed_by_it,
+            a_run_that_cannot_be_opened_leaves_a_shell_without_one,
             what_cannot_be_done_to_a_run_is_told;
     }
 }
@@ -49,6 +51,35 @@ async fn a_run_is_opened_asked_and_closed() -> TestResult {
     let variables = [("CREEL_URL", url.as_str()), ("CREEL_RUN", id)];
     run(&["verify", "--exactly", "2", "--name", "two"], &variables).await?.expect(0)?;
     assert_eq!(run(&["count", "hook"], &variables).await?.expect(0)?.stdout, "2\n");
+    // All that name endpoints know the run.
+    for arguments in [
+        &["captures", "list", "--method", "POST", "--endpoint", "hook", "--output", "json"][..],
+        &["listen", "hook", "--since", "10m", "--match", "method=POST", "--limit", "1", "--output", "json"],
+        &[
+            "replay",
+            "--endpoint",
+            "hook",
+            "--filter",
+            "method=POST",
+            "--to",
+            &url,
+            "--dry-run",
+            "--output",
+            "json",
+        ],
+    ] {
+        let done = run(arguments, &variables).await?.expect(0)?;
+        assert!(
+            done.stdout.contains(&caught) && !done.stdout.contains("BREW"),
+            "{arguments:?}: {}",
+            done.stdout
+        );
+    }
+    let elsewhere =
+        run(&["captures", "list", "--endpoint", "hook", "--run", ""], &variables).await?.expect(0)?;
+    assert_eq!(elsewhere.stdout.lines().count(), 2, "{}", elsewhere.stdout);
+    let listed = run(&["captures", "list"], &variables).await?.expect(0)?;
+    assert!(listed.stdout.contains("BREW") && listed.stdout.lines().count() == 3, "{}", listed.stdout);
     let shown = run(&["runs", "show"], &variables).await?.expect(0)?;
     assert!(shown.stdout.contains("nightly") && shown.stdout.contains("branch=main"), "{}", shown.stdout);
     let listed = ask(&node, &["runs", "list", "--state", "open"]).await?.expect(0)?;
@@ -57,6 +88,11 @@ async fn a_run_is_opened_asked_and_closed() -> TestResult {
     assert!(summary.stdout.contains("verifications: 2 made, 2 passed, 0 failed"), "{}", summary.stdout);
 
     run(&["verify", "--exactly", "3", "--name", "three"], &variables).await?.expect(1)?;
+    // A report that cannot be written leaves the run open.
+    let nowhere = run(&["runs", "close", "--junit", "/no/such/folder/a.xml"], &variables).await?.expect(1)?;
+    assert!(nowhere.stderr.contains("failed to write"), "{}", nowhere.stderr);
+    let open = run(&["runs", "show", "--output", "json"], &variables).await?.expect(0)?.values()?;
+    assert_eq!(open[0]["state"], "open");
     let report = format!("{}.xml", file("report", "")?);
     let closed = run(&["runs", "close", "--junit", &report], &variables).await?.expect(1)?;
     assert!(closed.stderr.contains("1 of 3 verifications in the run failed"), "{}", closed.stderr);
@@ -73,6 +109,11 @@ async fn a_run_is_opened_asked_and_closed() -> TestResult {
         .map(|it| it.attribute("name"))
         .collect();
     assert_eq!(cases, [Some("is paid"), Some("two"), Some("three")]);
+    // What is asked now is not recorded, and that is told.
+    let late = run(&["verify", "--exactly", "2"], &variables).await?;
+    assert!(late.stderr.contains("the run nightly is closed"), "{}", late.stderr);
+    let late = run(&["wait", "--timeout", "0s"], &variables).await?;
+    assert!(late.stderr.contains("the run nightly is closed"), "{}", late.stderr);
     // Again, it is as it was.
     let again = ask(&node, &["runs", "close", id, "--output", "json"]).await?.expect(1)?;
     assert_eq!(again.values()?[0]["captures"]["total"], 2);
@@ -116,9 +157,33 @@ async fn a_run_with_a_token_of_its_own_is_closed_by_it() -> TestResult {
     assert!(closed.stdout.contains("1 made, 1 passed, 0 failed"), "{}", closed.stdout);
     assert!(std::fs::read_to_string(&report)?.contains("tests=\"1\" failures=\"0\""));
     // What it was opened with is over.
-    run(&["captures", "list"], &variables).await?.expect(3)?;
+    let over = run(&["captures", "list"], &variables).await?.expect(3)?;
+    assert!(over.stderr.contains("The token is not good there") && over.stderr.contains("ends with its run"));
     let left = run(&["captures", "list", "--output", "json"], &ours).await?.expect(0)?;
     assert_eq!(left.stdout, "");
+    Ok(())
+}
+
+async fn a_run_that_cannot_be_opened_leaves_a_shell_without_one() -> TestResult {
+    let unset = "unset CREEL_RUN CREEL_RUN_PREFIX CREEL_RUN_URL; false\n";
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    for (arguments, code) in [
+        (&["runs", "open", "a", "--url", &nobody, "--output", "env"][..], 3),
+        (&["runs", "open", "a", "--url", "ftp://a", "--output", "env"], 2),
+        (&["runs", "open", "--output=env"], 2),
+    ] {
+        let done = run(arguments, &[]).await?.expect(code)?;
+        assert_eq!(done.stdout, unset, "{arguments:?}");
+        assert!(!done.stderr.is_empty(), "{arguments:?}");
+    }
+    let script = format!("CREEL_RUN=old; eval \"{unset}\"; echo \"$? ${{CREEL_RUN-none}}\"");
+    let shell = std::process::Command::new("sh").args(["-c", &script]).output()?;
+    assert_eq!(String::from_utf8_lossy(&shell.stdout), "1 none\n");
+    assert_eq!(run(&["runs", "open", "--output", "dotenv"], &[]).await?.expect(2)?.stdout, "");
+    let node = Node::builder().start().await?;
+    let url = node.url("");
+    let opened = run(&["runs", "open", "a", "--output", "env", "--url", &url], &[]).await?.expect(0)?;
+    assert_eq!(exported(&opened)?[0], ("CREEL_URL".to_owned(), url));
     Ok(())
 }
 
@@ -130,7 +195,7 @@ async fn what_cannot_be_done_to_a_run_is_told() -> TestResult {
         (&["runs", "show"][..], 2, "CREEL_RUN"),
         (&["runs", "open"], 2, "<NAME>"),
         (&["runs", "open", "a", "--label", "b"], 2, "NAME=VALUE"),
-        (&["runs", "open", "a", "--ttl", "8d"], 2, "ttl_s"),
+        (&["runs", "open", "a", "--ttl", "8d"], 2, "1s to 7d is allowed"),
         (&["runs", "open", "a", "--with-token"], 2, "lock out"),
         (&["runs", "open", "a", "--rules", &wrong], 1, "config/rules/0"),
         (&["runs", "close", unknown], 1, "There is no such run"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use rustix::process::Signal;
 
-use super::{Done, ask, run, start};
+use super::{Done, ask, file, run, start};
 use crate::harness::node::Node;
 use crate::harness::ports::free_port;
 use crate::harness::target::{OK, Target};
@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
             a_request_of_flags_is_caught_as_it_was_told,
             http_text_is_sent_as_it_stands,
             what_was_caught_is_sent_elsewhere_with_other_headers,
+            a_request_goes_where_the_node_catches,
             the_answer_is_shown_and_its_status_told,
             what_cannot_be_sent_is_told,
             a_command_that_waits_ends_at_once_when_it_is_told_to,
@@ -114,6 +115,25 @@ async fn what_was_caught_is_sent_elsewhere_with_other_headers() -> TestResult {
     Ok(())
 }
 
+async fn a_request_goes_where_the_node_catches() -> TestResult {
+    let node = Node::builder().setting("capture.prefix", "hooks").start().await?;
+    let done = ask(&node, &["send", "new-code", "-d", "x"]).await?.expect(0)?;
+    let capture = node.json(&format!("/api/captures/{}", caught(&done)?)).await?;
+    assert_eq!(capture["target"], "/hooks/new-code");
+    let text = file("request.http", "GET /hooks/other/a/b HTTP/1.1\r\n\r\n")?;
+    let done = ask(&node, &["send", "new-code", "--file", &text]).await?.expect(0)?;
+    let capture = node.json(&format!("/api/captures/{}", caught(&done)?)).await?;
+    assert_eq!(capture["target"], "/hooks/new-code/a/b");
+    let opened = ask(&node, &["runs", "open", "a", "--output", "json"]).await?.expect(0)?.values()?.remove(0);
+    let (run, url) = (opened["id"].as_str().ok_or("no id")?, opened["url_prefix"].as_str().ok_or("no url")?);
+    let done = ask(&node, &["send", "hook", "--run", run]).await?.expect(0)?;
+    assert!(done.stderr.starts_with(&format!("GET {url}hook -> 200")), "{}", done.stderr);
+    let closed = Node::builder().setting("capture.auto_create", "false").start().await?;
+    let done = ask(&closed, &["send", "new-code"]).await?.expect(1)?;
+    assert!(done.stderr.contains("-> 404") && done.stderr.contains("it was not caught"), "{}", done.stderr);
+    Ok(())
+}
+
 async fn the_answer_is_shown_and_its_status_told() -> TestResult {
     let node = Node::builder().start().await?;
     let target = Target::start("HTTP/1.1 418 Teapot\r\nX-A: 1\r\nContent-Length: 5\r\n\r\nshort").await?;
@@ -135,6 +155,7 @@ async fn what_cannot_be_sent_is_told() -> TestResult {
     for (arguments, code) in [
         (&["send", &nobody][..], 3),
         (&["send", "a", "-H", "no colon"], 2),
+        (&["send", "a", "-H", "Content-Length: 5"], 2),
         (&["send", "a", "-q", "no-value"], 2),
         (&["send", "a", "--json", "{"], 2),
         (&["send", "a", "--file", "/no/such/file"], 2),

@@ -238,6 +238,10 @@ async fn nothing_that_was_caught_acts_on_the_terminal() -> TestResult {
         format!("captures show {id} --output body"),
         "listen --since earliest --limit 1 --output raw".to_owned(),
         "captures list".to_owned(),
+        "captures list --output json".to_owned(),
+        format!("captures show {id} --output json"),
+        format!("export {id} --format ndjson"),
+        "listen --since earliest --limit 1 --output json".to_owned(),
     ] {
         let printed = on_a_terminal(&node, &arguments, "NO_COLOR=1").await?;
         assert!(!printed.is_empty(), "{arguments}");

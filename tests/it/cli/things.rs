@@ -1,8 +1,9 @@
 //! `creel endpoints`, `rules` and `tokens`; and what all commands say that cannot reach a node, or may not.
 
 use libtest_mimic::Trial;
+use rustix::process::Signal;
 
-use super::{ask, file, run};
+use super::{LIMIT, ask, file, run, start};
 use crate::harness::node::Node;
 use crate::harness::ports::free_port;
 use crate::harness::{Needs, TestResult, eventually, trials};
@@ -12,7 +13,9 @@ pub fn trials() -> Vec<Trial> {
         Needs::NOTHING =>
             endpoints_are_declared_saved_shown_and_removed,
             rules_are_saved_shown_listed_and_removed,
+            urls_of_a_node_that_listens_everywhere_are_those_it_was_asked_at,
             tokens_are_made_listed_and_revoked,
+            a_listener_is_warned_of_what_its_token_is_not_for,
             who_cannot_reach_a_node_or_may_not_ends_with_3_and_a_hint;
     }
 }
@@ -79,10 +82,38 @@ async fn rules_are_saved_shown_listed_and_removed() -> TestResult {
     let wrong = file("wrong.json", r#"{"match":{"at":"nowhere"},"reply":{}}"#)?;
     let refused = ask(&node, &["rules", "save", "b", "-f", &wrong]).await?.expect(1)?;
     assert!(refused.stderr.contains("/match/at"), "{}", refused.stderr);
-    ask(&node, &["rules", "save", "b", "-f", &file("b.json", "{")?]).await?.expect(2)?;
+    ask(&node, &["rules", "save", "b", "-f", &file("b.json", "{")?]).await?.expect(1)?;
+    ask(&node, &["rules", "save", "b", "-f", "/no/such/file"]).await?.expect(2)?;
+    // What goes into a file is what was saved.
+    let turned = file("c.json", "{\"reply\":{\"body\":\"a\u{202e}b\"}}")?;
+    ask(&node, &["rules", "save", "c", "-f", &turned]).await?.expect(0)?;
+    let document = file("c.yaml", &ask(&node, &["rules", "show", "c"]).await?.expect(0)?.stdout)?;
+    let again = ask(&node, &["rules", "save", "c", "-f", &document, "--output", "json"]).await?.expect(0)?;
+    assert_eq!(again.values()?[0]["reply"]["body"], "a\u{202e}b");
     let some = ask(&node, &["rules", "rm", "none", "tea/pot"]).await?.expect(1)?;
     assert!(some.stderr.contains("none: ") && some.stderr.contains("removed tea/pot"), "{}", some.stderr);
     ask(&node, &["rules", "show", "tea/pot"]).await?.expect(1)?;
+    Ok(())
+}
+
+async fn urls_of_a_node_that_listens_everywhere_are_those_it_was_asked_at() -> TestResult {
+    let node = Node::builder().everywhere().setting("auth.mode", "none").start().await?;
+    let declared = node.json("/api/endpoints").await?;
+    assert_eq!(declared["url_prefix"], node.url("/r/"));
+    let made =
+        ask(&node, &["endpoints", "new", "shop", "--output", "json"]).await?.expect(0)?.values()?.remove(0);
+    assert_eq!(made["url"], node.url("/r/shop"));
+    let run = ask(&node, &["runs", "open", "a", "--output", "json"]).await?.expect(0)?.values()?.remove(0);
+    let prefix = run["prefix"].as_str().ok_or("no prefix")?;
+    assert_eq!(run["url_prefix"], node.url(&format!("/r/{prefix}")));
+    ask(&node, &["send", "shop"]).await?.expect(0)?;
+    let named = Node::builder()
+        .everywhere()
+        .setting("auth.mode", "none")
+        .setting("server.public_url", "https://creel.example")
+        .start()
+        .await?;
+    assert_eq!(named.json("/api/endpoints").await?["url_prefix"], "https://creel.example/r/");
     Ok(())
 }
 
@@ -149,5 +180,19 @@ async fn who_cannot_reach_a_node_or_may_not_ends_with_3_and_a_hint() -> TestResu
         assert!(!refused.stderr.contains(wrong[1].1), "{}", refused.stderr);
         assert_eq!((away.stdout, refused.stdout), (String::new(), String::new()), "{arguments:?}");
     }
+    Ok(())
+}
+
+async fn a_listener_is_warned_of_what_its_token_is_not_for() -> TestResult {
+    let node = Node::builder().setting("auth.tokens", TOKEN).start().await?;
+    let url = node.url("");
+    let ours = [("CREEL_URL", url.as_str()), ("CREEL_TOKEN", TOKEN)];
+    let create = ["tokens", "create", "--name", "CI", "--scope", "read", "--pattern", "ci-*"];
+    let made = run(&create, &ours).await?.expect(0)?;
+    let theirs = [("CREEL_URL", url.as_str()), ("CREEL_TOKEN", made.stdout.trim())];
+    let listener = start(&["listen", "shop", "ci-a", "s*"], &theirs)?;
+    eventually(LIMIT, "a warning", || async { listener.talk().contains("the token is not for shop:") }).await;
+    assert_eq!(listener.end_with(Signal::INT, LIMIT).await?.code(), Some(0));
+    assert_eq!(listener.talk().matches("the token is not for").count(), 1, "{}", listener.talk());
     Ok(())
 }

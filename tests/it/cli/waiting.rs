@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
             what_does_not_come_ends_it_with_1_and_tells_the_nearest,
             a_wait_spans_restarts_of_its_node,
             a_node_that_stays_away_ends_a_wait_with_3,
+            a_node_that_hangs_ends_a_wait_soon_after_its_timeout,
             wrong_usage_of_wait_ends_with_2;
     }
 }
@@ -144,6 +145,17 @@ async fn a_node_that_stays_away_ends_a_wait_with_3() -> TestResult {
     Ok(())
 }
 
+async fn a_node_that_hangs_ends_a_wait_soon_after_its_timeout() -> TestResult {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/", silent.local_addr()?);
+    let began = std::time::Instant::now();
+    let done =
+        run(&["wait", "--since", "earliest", "--timeout", "500ms", "--url", &url], &[]).await?.expect(3)?;
+    assert!(done.stderr.contains("was silent for 10 s"), "{}", done.stderr);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    Ok(())
+}
+
 async fn wrong_usage_of_wait_ends_with_2() -> TestResult {
     let node = Node::builder().start().await?;
     for (arguments, told) in [
@@ -154,7 +166,7 @@ async fn wrong_usage_of_wait_ends_with_2() -> TestResult {
         (&["wait", "--since", "now", "--match", "@/no/such/file"], "failed to read"),
         (&["wait", "--since", "now", "--timeout", "5"], "as in `30s`"),
         (&["wait", "--since", "now", "--timeout", "1s", "--quiet", "2s"], "--quiet is longer"),
-        (&["wait", "--since", "now", "--timeout", "11m"], "timeout_ms"),
+        (&["wait", "--since", "now", "--timeout", "11m"], "--timeout is not valid"),
         (&["wait", "--since", "now", "--at-least", "1", "--exactly", "2"], "cannot be used with"),
         (&["wait", "--since", "now", "--at-least", "0"], "1..=1000000"),
     ] {

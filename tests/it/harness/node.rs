@@ -24,9 +24,16 @@ pub struct Node {
 #[derive(Clone, Default)]
 pub struct NodeBuilder {
     settings: Vec<(String, String)>,
+    everywhere: bool,
 }
 
 impl NodeBuilder {
+    /// It listens on all addresses, not on the machine's own alone.
+    pub fn everywhere(mut self) -> Self {
+        self.everywhere = true;
+        self
+    }
+
     pub fn database(self, url: &str) -> Self {
         self.setting("database.url", url)
     }
@@ -48,10 +55,11 @@ impl NodeBuilder {
 
     async fn start_on(&self, port: u16) -> TestResult<Node> {
         let settings = self.settings.clone();
+        let host = if self.everywhere { "0.0.0.0" } else { "127.0.0.1" };
         let process = Process::new("node", workplace::new_folder("node")?, move || {
             let mut command = creel();
             command.envs(settings.iter().map(|(name, value)| (name, value)));
-            command.env(variable("server.listen"), format!("127.0.0.1:{port}"));
+            command.env(variable("server.listen"), format!("{host}:{port}"));
             command
         });
         let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;

@@ -114,7 +114,8 @@ pub async fn a_run_that_nobody_waits_for_is_undone(site: &Site) -> TestResult {
     };
     let shutdown = Shutdown::default();
     // Whoever asks goes away as soon as it has begun.
-    let opened = keeper.open(order()?, Opener::default(), keeper.turns.opening().await, &shutdown).now_or_never();
+    let opened =
+        keeper.open(order()?, Opener::default(), keeper.turns.opening().await, &shutdown).now_or_never();
     assert!(opened.is_none(), "it takes a while");
     shutdown.finish().await;
     let changes = std::mem::take(&mut *told.lock().map_err(|error| error.to_string())?);
