@@ -157,6 +157,7 @@ impl Node {
             options: options::runs(&settings),
             clock: clock.clone(),
             metrics: metrics.clone(),
+            counting: runs::Counting::default(),
             announce: announce(hub.clone(), publisher.clone()),
             node,
         });

@@ -20,7 +20,7 @@ use crate::client::{Ask, Failure};
 
 /// Runs that are asked for at a time.
 const PAGE: usize = 100;
-/// The largest JUnit document, in bytes: a thousand verifications with four KiB each.
+/// The largest JUnit document, in bytes: a thousand verifications that failed, with four KiB each, and as many others.
 const JUNIT_BYTES_MAX: usize = 64 << 20;
 
 #[derive(Debug, Subcommand)]
@@ -258,16 +258,17 @@ async fn show(args: &ShowArgs, session: &Session) -> Outcome {
 
 async fn close(args: &CloseArgs, session: &Session) -> Outcome {
     let id = args.id.as_deref();
-    // Asked for before as well: a run's own token is good for nothing once it is closed.
+    // Asked for before as well: a run's own token is good for nothing once it is closed. It is closed in any case: one that
+    // has caught too much to be summed up while it is open, too.
     let before = match &args.junit {
-        Some(_) => Some(junit(id, session).await?),
+        Some(_) => Some(junit(id, session).await),
         None => None,
     };
     let order = args.captures.as_ref().map_or_else(|| json!({}), |what| json!({ "captures": what }));
     let closed = session.api.json(Ask::new(Method::POST, path(id, "/close")?).json(&order)).await?;
     if let (Some(file), Some(before)) = (&args.junit, before) {
         let document = match junit(id, session).await {
-            Err(failed) if failed.exit == Exit::Unreachable => before,
+            Err(failed) if failed.exit == Exit::Unreachable => before?,
             document => document?,
         };
         save(file, &document)?;

@@ -60,12 +60,22 @@ impl Runs {
 
     /// Keeps what a run has caught, and removes its configuration.
     pub(super) async fn settle(&self, run: &Run, by: Option<&str>) -> Result<(), DatabaseError> {
-        let database = self.database.as_ref();
         if run.counts.is_none() {
-            let counts = serde_json::to_string(&self.count(run).await?).expect("texts and numbers are JSON");
-            storage::runs::keep_counts(database, &run.id, &counts).await?;
+            self.keep_counts(run).await?;
         }
         self.remove_configuration(run, by).await
+    }
+
+    async fn keep_counts(&self, run: &Run) -> Result<(), DatabaseError> {
+        let database = self.database.as_ref();
+        let _turn = self.counting.closing().await;
+        // Somebody else who closes it may have been quicker.
+        let known = storage::runs::find(database, &run.id).await?;
+        if known.is_some_and(|run| run.counts.is_some()) {
+            return Ok(());
+        }
+        let counts = serde_json::to_string(&self.count(run).await?).expect("texts and numbers are JSON");
+        storage::runs::keep_counts(database, &run.id, &counts).await
     }
 
     /// The last of closing: removes captures, where they are not to stay, behind a code, and says that the run is

@@ -5,6 +5,7 @@
 //! node holds the lease closes it when its time is over, or goes on where closing has stopped.
 
 mod closing;
+mod counting;
 pub mod junit;
 mod keeper;
 mod order;
@@ -28,8 +29,9 @@ use crate::rules::{Invalid, RuleOptions};
 use crate::storage;
 use crate::storage::configuration::Wanted;
 use crate::storage::tokens::Token;
+pub use counting::{Counting, Uncounted};
 pub use order::{Order, at_closing};
-pub use summary::{Counts, OfEndpoint, OfRule, Summary};
+pub use summary::{Counts, OfEndpoint, OfRule, Summary, Unsummed};
 
 /// Random letters in a prefix. Nobody meets another's by chance, nor finds it by trying.
 const PREFIX_LETTERS: usize = 10;
@@ -59,6 +61,8 @@ pub struct Runs {
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
     pub announce: Announce,
+    /// Turns to count.
+    pub counting: Counting,
     /// Who holds the lease.
     pub node: Uuid,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Runs;
+use super::{Runs, Uncounted};
 use crate::database::DatabaseError;
 use crate::model::run::Verification;
 use crate::model::{ConfigurationKind, Run};
@@ -55,12 +55,24 @@ pub struct OfRule {
     pub captures: i64,
 }
 
+/// Why a run is not summed up.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsummed {
+    #[error(transparent)]
+    Uncounted(#[from] Uncounted),
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+}
+
 impl Runs {
     /// What a run comes to: as it was kept when the run was closed, or as it stands now.
-    pub async fn summary(&self, run: Run) -> Result<Summary, DatabaseError> {
+    ///
+    /// # Errors
+    /// Where it is open, and cannot be counted in time.
+    pub async fn summary(&self, run: Run) -> Result<Summary, Unsummed> {
         let counts = match &run.counts {
             Some(kept) => serde_json::from_str(kept).map_err(|error| DatabaseError::Other(error.into()))?,
-            None => self.count(&run).await?,
+            None => self.counting.count(self.count(&run)).await??,
         };
         let verifications = storage::runs::verifications(self.database.as_ref(), &run.id).await?;
         Ok(Summary { run, counts, verifications })

@@ -17,7 +17,7 @@ use crate::model::time::rfc3339;
 use crate::model::{EndpointCode, Run};
 use crate::rules::Invalid;
 use crate::rules::object::Object;
-use crate::runs::{Opener, Order, Refused, Summary, at_closing, junit};
+use crate::runs::{Opener, Order, Refused, Summary, Unsummed, at_closing, junit};
 use crate::storage;
 
 /// The first token that is made is asked of everybody.
@@ -198,6 +198,15 @@ impl From<Refused> for Problem {
             Refused::Full(why) => Self::because(Kind::StorageFull, why),
             Refused::Over => Self::because(Kind::Overloaded, refused).retry_after(1),
             Refused::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<Unsummed> for Problem {
+    fn from(unsummed: Unsummed) -> Self {
+        match unsummed {
+            Unsummed::Uncounted(why) => Self::because(Kind::Overloaded, why).retry_after(1),
+            Unsummed::Database(error) => error.into(),
         }
     }
 }
