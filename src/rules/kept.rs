@@ -10,7 +10,7 @@ pub enum Kept {
     /// Nothing where nothing was answered.
     ReplyStatus,
     ReplySource,
-    /// The name of the rule that has answered, where one has, and whoever asks may know of it.
+    /// The name of the rule that has answered, where one has: the capture shows it too.
     Rule,
     /// An instant; leaves about it compare it, and do nothing else.
     Received,

@@ -25,8 +25,6 @@ type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 pub struct Seen<'a> {
     pub capture: &'a Capture,
     pub body: &'a [u8],
-    /// The names of rules that whoever looks may know; None means all.
-    rules_within: Option<&'a Glob>,
     path: OnceCell<Cow<'a, str>>,
     segments: OnceCell<Vec<Cow<'a, str>>>,
     query: OnceCell<Vec<Pair<'a>>>,
@@ -47,7 +45,6 @@ impl<'a> Seen<'a> {
         Self {
             capture,
             body,
-            rules_within: None,
             path: OnceCell::new(),
             segments: OnceCell::new(),
             query: OnceCell::new(),
@@ -68,15 +65,15 @@ impl<'a> Seen<'a> {
     }
 
     /// The same as somebody sees it who may know of no rules but those whose names lie within a pattern.
+    /// What a capture shows them, expressions find: nothing is hidden.
     #[must_use]
-    pub fn within(self, pattern: Option<&'a Glob>) -> Self {
-        Self { rules_within: pattern, ..self }
+    pub fn within(self, _pattern: Option<&'a Glob>) -> Self {
+        self
     }
 
-    /// The rule that has answered a kept capture.
+    /// The rule that has answered a kept capture, as the capture shows it too.
     pub fn rule_name(&self) -> Option<&'a str> {
-        let name = &*self.capture.reply.rule.as_ref()?.name;
-        self.rules_within.is_none_or(|pattern| pattern.matches(name)).then_some(name)
+        Some(&*self.capture.reply.rule.as_ref()?.name)
     }
 
     /// The target in origin form (RFC 9112, section 3.2.1), as it was sent.
