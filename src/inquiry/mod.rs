@@ -2,6 +2,7 @@
 //! is asked about is handed over with as much of its body as is needed to judge it. How many are looked at, and for
 //! how long, is bounded; an answer that ends early has a place to go on from.
 
+mod places;
 mod scan;
 mod turn;
 

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::places::{Stretch, few_places, page_of};
 use super::{Inquiries, InquiryError, Turn};
 use crate::database::DatabaseError;
 use crate::model::{BodyContent, Capture, Cursor, Filter, Glob, Since};
@@ -20,6 +21,7 @@ const PAGE_WITH_BODIES: u32 = 128;
 /// windows become as large as that takes, where there is little in them. Where a page is full they become as small as the
 /// page: a database that does not know its tables yet may read all of a window for it.
 const WINDOW_MIN: i64 = 256;
+const WINDOW_FIRST: i64 = 1_024;
 const WINDOW_MAX: i64 = 65_536;
 /// An index leads to the captures of one endpoint, so that those of others are not looked at.
 const WINDOW_OF_ONE_MAX: i64 = 1 << 40;
@@ -66,13 +68,6 @@ pub struct Found {
     pub next: Option<Cursor>,
 }
 
-/// The stretch of the journal that is still to be looked at: behind one place, up to another.
-#[derive(Debug, Clone, Copy)]
-struct Stretch {
-    behind: i64,
-    upto: i64,
-}
-
 impl Inquiries {
     /// Looks at all that is asked about and was committed before, in its order, within the limits of an answer.
     ///
@@ -90,7 +85,8 @@ impl Inquiries {
             bodies: question.expression.looks_into_body() || judge.looks_into_body(),
             began: Instant::now(),
             rested: Instant::now(),
-            window: 4 * WINDOW_MIN,
+            window: WINDOW_FIRST,
+            places: None,
             scanned: 0,
             epoch: 0,
         };
@@ -109,6 +105,8 @@ struct Look<'a> {
     rested: Instant,
     /// Rows that the next query may look at.
     window: i64,
+    /// The places at which there may be what is asked about, where they are few.
+    places: Option<Vec<i64>>,
     scanned: u64,
     epoch: i64,
 }
@@ -122,12 +120,22 @@ impl Look<'_> {
         if let Some(endpoint) = only.endpoint {
             left.behind = left.behind.max(scans::floor_of(database, endpoint).await?);
         }
+        if only.endpoint.is_none() && left.upto - left.behind > WINDOW_FIRST {
+            self.places = few_places(database, &only).await?;
+        }
+        let limit = if self.bodies { PAGE_WITH_BODIES } else { PAGE };
         while left.behind < left.upto {
-            let now = self.next_window(left);
+            let (now, places) = match &self.places {
+                Some(places) => match page_of(places, left, question.order, limit as usize) {
+                    Some((now, places)) => (now, Some(places)),
+                    None => break,
+                },
+                None => (self.next_window(left), None),
+            };
             let asked = Instant::now();
-            let limit = if self.bodies { PAGE_WITH_BODIES } else { PAGE };
             let page = Window {
                 endpoint: only.endpoint,
+                places,
                 patterns: only.patterns,
                 behind: now.behind,
                 upto: now.upto,
@@ -160,7 +168,7 @@ impl Look<'_> {
                     Order::NewestFirst => Stretch { upto: now.behind, ..left },
                 };
             }
-            if is_empty {
+            if is_empty && self.places.is_none() {
                 left = self.over_the_gap(left).await?;
             }
             if self.is_out_of_time() && left.behind < left.upto {

@@ -1,11 +1,12 @@
 //! Kept captures, window by window of the journal: a query looks at no more rows than its window has, however few of
-//! them are asked for.
+//! them are asked for. Where it is known at which places they stand it looks at no others.
 
 use std::sync::Arc;
 
 use super::journal::{Order, entries, pattern_value};
 use crate::database::columns::{columns, preview_columns};
-use crate::database::{Database, DatabaseError, Sql, Value};
+use crate::database::{Database, DatabaseError, Dialect, Sql, Value};
+use crate::model::limits::ENDPOINT_CODE_BYTES_MAX;
 use crate::model::{Capture, EntryKind, Glob};
 
 /// What of the journal is read.
@@ -13,6 +14,8 @@ use crate::model::{Capture, EntryKind, Glob};
 pub struct Window<'a> {
     /// Of one endpoint alone.
     pub endpoint: Option<&'a str>,
+    /// What stands at these places alone, at most as many as `limit`; of no one endpoint then.
+    pub places: Option<&'a [i64]>,
     /// Only of endpoints that match all of these.
     pub patterns: [Option<&'a Glob>; 2],
     /// Behind this place, and up to that.
@@ -34,15 +37,18 @@ pub async fn list(
 ) -> Result<Vec<(i64, Arc<Capture>)>, DatabaseError> {
     macro_rules! captures {
         ($columns:ident, $of_endpoint:literal, $order:literal) => {
+            captures!($columns, $of_endpoint, $of_endpoint, $order)
+        };
+        ($columns:ident, $postgres:literal, $sqlite:literal, $order:literal) => {
             Sql {
                 postgres: captures!(
                     $columns,
-                    $of_endpoint,
+                    $postgres,
                     $order,
                     "j.endpoint LIKE $2 ESCAPE '!'",
                     "j.endpoint LIKE $3 ESCAPE '!'"
                 ),
-                sqlite: captures!($columns, $of_endpoint, $order, "j.endpoint GLOB $2", "j.endpoint GLOB $3"),
+                sqlite: captures!($columns, $sqlite, $order, "j.endpoint GLOB $2", "j.endpoint GLOB $3"),
             }
         };
         ($columns:ident, $of_endpoint:literal, $order:literal, $one:literal, $other:literal) => {
@@ -62,27 +68,47 @@ pub async fn list(
             )
         };
     }
-    const OF_ONE_OLDEST: Sql = captures!(preview_columns, "j.endpoint = $1", "ASC");
-    const OF_ONE_NEWEST: Sql = captures!(preview_columns, "j.endpoint = $1", "DESC");
-    const OF_ALL_OLDEST: Sql = captures!(preview_columns, "CAST($1 AS TEXT) = ''", "ASC");
-    const OF_ALL_NEWEST: Sql = captures!(preview_columns, "CAST($1 AS TEXT) = ''", "DESC");
-    const OF_ONE_OLDEST_WHOLE: Sql = captures!(columns, "j.endpoint = $1", "ASC");
-    const OF_ONE_NEWEST_WHOLE: Sql = captures!(columns, "j.endpoint = $1", "DESC");
-    const OF_ALL_OLDEST_WHOLE: Sql = captures!(columns, "CAST($1 AS TEXT) = ''", "ASC");
-    const OF_ALL_NEWEST_WHOLE: Sql = captures!(columns, "CAST($1 AS TEXT) = ''", "DESC");
-    let sql = match (window.endpoint.is_some(), window.order, window.bodies) {
-        (true, Order::OldestFirst, false) => &OF_ONE_OLDEST,
-        (true, Order::NewestFirst, false) => &OF_ONE_NEWEST,
-        (false, Order::OldestFirst, false) => &OF_ALL_OLDEST,
-        (false, Order::NewestFirst, false) => &OF_ALL_NEWEST,
-        (true, Order::OldestFirst, true) => &OF_ONE_OLDEST_WHOLE,
-        (true, Order::NewestFirst, true) => &OF_ONE_NEWEST_WHOLE,
-        (false, Order::OldestFirst, true) => &OF_ALL_OLDEST_WHOLE,
-        (false, Order::NewestFirst, true) => &OF_ALL_NEWEST_WHOLE,
+    macro_rules! at_places {
+        ($columns:ident, $order:literal) => {
+            captures!(
+                $columns,
+                "j.seq = ANY(CAST(CAST($1 AS TEXT) AS BIGINT[]))",
+                "j.seq IN (SELECT value FROM json_each($1))",
+                $order
+            )
+        };
+    }
+    // Each oldest first and newest first, with as much of bodies as previews show and with all of it.
+    const OF_ONE: [[Sql; 2]; 2] = [
+        [captures!(preview_columns, "j.endpoint = $1", "ASC"), captures!(columns, "j.endpoint = $1", "ASC")],
+        [
+            captures!(preview_columns, "j.endpoint = $1", "DESC"),
+            captures!(columns, "j.endpoint = $1", "DESC"),
+        ],
+    ];
+    const OF_ALL: [[Sql; 2]; 2] = [
+        [
+            captures!(preview_columns, "CAST($1 AS TEXT) = ''", "ASC"),
+            captures!(columns, "CAST($1 AS TEXT) = ''", "ASC"),
+        ],
+        [
+            captures!(preview_columns, "CAST($1 AS TEXT) = ''", "DESC"),
+            captures!(columns, "CAST($1 AS TEXT) = ''", "DESC"),
+        ],
+    ];
+    const AT_PLACES: [[Sql; 2]; 2] = [
+        [at_places!(preview_columns, "ASC"), at_places!(columns, "ASC")],
+        [at_places!(preview_columns, "DESC"), at_places!(columns, "DESC")],
+    ];
+    let (sqls, of) = match (window.endpoint, window.places) {
+        (Some(endpoint), _) => (&OF_ONE, endpoint.to_owned()),
+        (None, Some(places)) => (&AT_PLACES, list_text(database.dialect(), places)),
+        (None, None) => (&OF_ALL, String::new()),
     };
+    let sql = &sqls[usize::from(window.order == Order::NewestFirst)][usize::from(window.bodies)];
     let [one, other] = window.patterns.map(|pattern| pattern_value(database.dialect(), pattern));
     let values = [
-        Value::Text(window.endpoint.unwrap_or_default().to_owned()),
+        Value::Text(of),
         one,
         other,
         Value::Int(window.behind),
@@ -99,6 +125,48 @@ pub async fn list(
             _ => None,
         })
         .collect())
+}
+
+/// The places of all entries of endpoints whose codes begin with a text, by their order, where these are few.
+pub async fn places(
+    database: &dyn Database,
+    beginning: &str,
+    most: u32,
+) -> Result<Option<Vec<i64>>, DatabaseError> {
+    macro_rules! of_codes {
+        ($columns:literal) => {
+            concat!(
+                "SELECT ",
+                $columns,
+                " FROM (SELECT seq FROM journal WHERE endpoint >= $1 AND endpoint < $2 \
+                   ORDER BY endpoint, seq LIMIT $3) AS of_codes"
+            )
+        };
+    }
+    const COUNT: Sql = Sql::same(of_codes!("count(*)"));
+    const LIST: Sql = Sql::same(of_codes!("seq"));
+    // Behind all codes that begin so: more of the greatest letter than a code has.
+    let end = char::MAX.to_string().repeat(ENDPOINT_CODE_BYTES_MAX);
+    let [first, end] = [beginning.to_owned(), format!("{beginning}{end}")].map(Value::Text);
+    let values = [first, end, Value::Int(i64::from(most) + 1)];
+    let count = database.query(&COUNT, &values).await?;
+    if count.first().map_or(Ok(0), |row| row.int(0))? > i64::from(most) {
+        return Ok(None);
+    }
+    let rows = database.query(&LIST, &values).await?;
+    let mut places = rows.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
+    places.sort_unstable();
+    Ok(Some(places))
+}
+
+/// Numbers as a dialect reads them from a text.
+fn list_text(dialect: Dialect, numbers: &[i64]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(i64::to_string).collect();
+    let numbers = numbers.join(",");
+    match dialect {
+        Dialect::Postgres => format!("{{{numbers}}}"),
+        Dialect::Sqlite => format!("[{numbers}]"),
+    }
 }
 
 /// The next place behind one at which there is an entry still; None behind the last.

@@ -82,6 +82,7 @@ macro_rules! conformance {
             a_listing_goes_by_pages_both_ways,
             a_span_of_time_is_exact_to_the_microsecond,
             a_place_is_found_by_time,
+            the_places_of_codes_that_begin_alike_are_found_where_they_are_few,
             a_large_body_is_kept_in_parts,
             parts_without_an_entry_are_swept,
             an_answer_is_kept_once,

@@ -2,6 +2,7 @@
 
 use creel::model::{Answer, Glob, HeaderBlock};
 use creel::storage::journal::{Listing, Order};
+use creel::storage::scans::{self, Window};
 
 use super::*;
 
@@ -228,5 +229,47 @@ pub async fn an_answer_is_kept_once(site: &Site) -> TestResult {
     assert_eq!(storage::answers::find(&*database, 2).await?, None, "all of them in one commit, or none");
     assert_eq!(storage::answers::find(&*database, 3).await?, Some(empty));
     assert_eq!(storage::answers::find(&*database, 4).await?, None);
+    Ok(())
+}
+
+pub async fn the_places_of_codes_that_begin_alike_are_found_where_they_are_few(site: &Site) -> TestResult {
+    let database = site.open();
+    let last = format!("run-a-{}", char::MAX.to_string().repeat(62));
+    let codes = ["run-a-1", "run-a", "run-a.", "run-b-1", "run-a-", &last, "run-a-1", "Run-a-1"];
+    for endpoint in codes {
+        appended(&*database, &[capture(endpoint, 0)]).await?;
+    }
+    let places = scans::places(&*database, "run-a-", 4).await?.ok_or("they are few")?;
+    assert_eq!(places, [1, 5, 6, 7]);
+    assert_eq!(scans::places(&*database, "run-a-", 3).await?, None);
+    assert_eq!(scans::places(&*database, "x", 3).await?, Some(Vec::new()));
+
+    storage::removals::remove_all(&*database, &code("run-a-"), id_at(NOON_US), NOON_US, None).await?;
+    let one = Glob::parse("*1")?;
+    let list = async |patterns, behind, order, bodies| -> TestResult<Vec<i64>> {
+        let window = Window {
+            endpoint: None,
+            places: Some(&places),
+            patterns,
+            behind,
+            upto: i64::MAX,
+            from_us: 0,
+            until_us: i64::MAX,
+            order,
+            bodies,
+            limit: 3,
+        };
+        Ok(scans::list(&*database, &window).await?.into_iter().map(|(seq, _)| seq).collect())
+    };
+    for bodies in [false, true] {
+        let all = [None, None];
+        assert_eq!(
+            list(all, 0, Order::OldestFirst, bodies).await?,
+            [1, 6, 7],
+            "what was removed is not there"
+        );
+        assert_eq!(list(all, 1, Order::NewestFirst, bodies).await?, [7, 6]);
+        assert_eq!(list([None, Some(&one)], 0, Order::OldestFirst, bodies).await?, [1, 7]);
+    }
     Ok(())
 }
