@@ -16,7 +16,7 @@ use super::frames;
 use super::messages::{Fault, Incoming, Messages, close_code};
 use super::notice::Notice;
 use super::stream::filter;
-use super::wanted::Wanted;
+use super::wanted::{Unwanted, Wanted};
 use crate::access::{Leave, Places};
 use crate::database::DatabaseError;
 use crate::feed::{Event, Item, LargeEvent, Subscriber};
@@ -320,7 +320,8 @@ impl StreamBody {
                     }
                     (Err(problem), ..) => Err(problem.to_string()),
                     (_, None, _) => Err("`body`: `full`, `preview` or `none` is expected".to_owned()),
-                    (.., Err(problem)) => Err(problem.to_string()),
+                    (.., Err(Unwanted::Invalid(why))) => Err(why.within("match").to_string()),
+                    (.., Err(Unwanted::NoRoom(problem))) => Err(problem.to_string()),
                 }
             }
             Err(error) => Err(error.to_string()),
