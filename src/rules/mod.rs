@@ -12,6 +12,7 @@ mod key;
 mod missed;
 pub mod object;
 mod operator;
+mod pattern;
 mod place;
 pub mod relative;
 pub mod render;

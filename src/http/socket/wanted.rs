@@ -13,7 +13,7 @@ use crate::http::problem::Problem;
 use crate::http::state::State;
 use crate::intake::Reserved;
 use crate::model::EntryKind;
-use crate::rules::{Expression, short};
+use crate::rules::{Expression, Invalid, short};
 use crate::storage;
 
 /// Matching that takes longer lets others have their turn.
@@ -28,13 +28,28 @@ pub struct Wanted {
     _held: Option<Reserved>,
 }
 
+/// Why an expression is not taken.
+pub enum Unwanted {
+    Invalid(Invalid),
+    NoRoom(Problem),
+}
+
+impl From<Unwanted> for Problem {
+    fn from(unwanted: Unwanted) -> Self {
+        match unwanted {
+            Unwanted::Invalid(why) => invalid("match", why),
+            Unwanted::NoRoom(problem) => problem,
+        }
+    }
+}
+
 impl Wanted {
     /// Reads an expression as a URL has it: JSON, or the short form.
     ///
     /// # Errors
     /// With what is wrong in it, or where there is no room for it on this node.
-    pub fn parse(text: Option<&str>, state: Arc<State>) -> Result<Self, Problem> {
-        let value = text.map(short::parse_text).transpose().map_err(|why| invalid("match", why))?;
+    pub fn parse(text: Option<&str>, state: Arc<State>) -> Result<Self, Unwanted> {
+        let value = text.map(short::parse_text).transpose().map_err(Unwanted::Invalid)?;
         Self::all(state).changed(value.as_ref())
     }
 
@@ -42,11 +57,12 @@ impl Wanted {
     ///
     /// # Errors
     /// With what is wrong in the expression, or where there is no room for it on this node.
-    pub fn changed(&self, expression: Option<&Value>) -> Result<Self, Problem> {
+    pub fn changed(&self, expression: Option<&Value>) -> Result<Self, Unwanted> {
         let mut allowance = self.state.allowance();
         let expression = expression.map(|value| Expression::parse_inquiry(value, &mut allowance)).transpose();
-        let expression = expression.map_err(|why| invalid("match", why))?;
-        let held = expression.is_some().then(|| self.state.hold(&allowance)).transpose()?;
+        let expression = expression.map_err(Unwanted::Invalid)?;
+        let held = expression.is_some().then(|| self.state.hold(&allowance)).transpose();
+        let held = held.map_err(Unwanted::NoRoom)?;
         Ok(Self { state: self.state.clone(), expression, _held: held })
     }
 

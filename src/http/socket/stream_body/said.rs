@@ -9,6 +9,7 @@ use crate::http::socket::frames;
 use crate::http::socket::messages::{Fault, Incoming, close_code};
 use crate::http::socket::notice::Notice;
 use crate::http::socket::stream::filter;
+use crate::http::socket::wanted::Unwanted;
 use crate::model::wire::BodyForm;
 
 /// What a client may say over its WebSocket.
@@ -66,7 +67,8 @@ impl StreamBody {
                     }
                     (Err(problem), ..) => Err(problem.to_string()),
                     (_, None, _) => Err("`body`: `full`, `preview` or `none` is expected".to_owned()),
-                    (.., Err(problem)) => Err(problem.to_string()),
+                    (.., Err(Unwanted::Invalid(why))) => Err(why.within("match").to_string()),
+                    (.., Err(Unwanted::NoRoom(problem))) => Err(problem.to_string()),
                 }
             }
             Err(error) => Err(error.to_string()),
