@@ -24,8 +24,8 @@ pub struct Unique {
 }
 
 impl Unique {
-    /// The next capture, with the values that it has, or None where that is not known; `room` is how many more may be remembered. Within a capture a
-    /// value may stand several times.
+    /// The next capture, with the values that it has, or None where that is not known; `room` is how many more may be
+    /// remembered. Within a capture a value may stand several times.
     pub fn take(&mut self, capture: &Capture, values: Option<&[Digest]>, room: &mut usize) {
         let Some(values) = values else {
             self.unread += 1;

@@ -8,8 +8,8 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Outcome};
-use super::listing::DocumentFormat;
-use super::session::{self, ListFormat, NodeArgs, Session};
+use super::listing::{DocumentFormat, ListArgs};
+use super::session::{self, NodeArgs, Session};
 use super::terminal::plain_line;
 use crate::client::Ask;
 use crate::client::api::escaped;
@@ -29,18 +29,6 @@ pub enum EndpointsCommand {
     Save(SaveArgs),
     /// Remove the settings of some; what they caught stays.
     Rm(RmArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct ListArgs {
-    /// So many at most.
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-    /// How they are shown.
-    #[arg(long, value_enum, default_value_t)]
-    output: ListFormat,
-    #[command(flatten)]
-    node: NodeArgs,
 }
 
 #[derive(Debug, Args)]

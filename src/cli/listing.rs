@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use hyper::Method;
 use serde_json::Value;
 
 use super::document::{read_document, yaml};
 use super::exit::{Exit, Failed, Outcome};
-use super::session::{ListFormat, Session};
+use super::session::{ListFormat, NodeArgs, Session};
 use super::terminal::{plain, table};
 use crate::client::Ask;
 use crate::client::api::escaped;
@@ -21,6 +21,19 @@ pub enum DocumentFormat {
     Yaml,
     /// In a line of JSON.
     Json,
+}
+
+/// How a list is asked for of which there are not many.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// So many at most.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// How they are shown.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: ListFormat,
+    #[command(flatten)]
+    pub node: NodeArgs,
 }
 
 impl Session {

@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::exit::Outcome;
-use super::listing::DocumentFormat;
-use super::session::{self, ListFormat, NodeArgs, Session};
+use super::listing::{DocumentFormat, ListArgs};
+use super::session::{self, NodeArgs, Session};
 use super::terminal::plain_line;
 use crate::client::Ask;
 use crate::client::api::escaped;
@@ -26,18 +26,6 @@ pub enum RulesCommand {
     Save(SaveArgs),
     /// Remove rules.
     Rm(RmArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct ListArgs {
-    /// So many at most.
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-    /// How they are shown.
-    #[arg(long, value_enum, default_value_t)]
-    output: ListFormat,
-    #[command(flatten)]
-    node: NodeArgs,
 }
 
 #[derive(Debug, Args)]

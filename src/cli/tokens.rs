@@ -9,6 +9,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::exit::{Exit, Outcome};
+use super::listing::ListArgs;
 use super::session::{self, ListFormat, NodeArgs, Session};
 use super::span::span;
 use super::terminal::{plain, plain_line};
@@ -42,18 +43,6 @@ pub struct CreateArgs {
     #[arg(long, value_name = "TIME", value_parser = span)]
     expires_in: Option<Duration>,
     /// How it is shown: a table is the secret alone.
-    #[arg(long, value_enum, default_value_t)]
-    output: ListFormat,
-    #[command(flatten)]
-    node: NodeArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct ListArgs {
-    /// So many at most.
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-    /// How they are shown.
     #[arg(long, value_enum, default_value_t)]
     output: ListFormat,
     #[command(flatten)]

@@ -1,22 +1,15 @@
 //! Pages of the journal for one who catches up: of the endpoints that its filter names, and each no wider than is read
 //! in a fraction of the time that a statement has, however few there are of them.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::hub::Hub;
 use crate::database::DatabaseError;
 use crate::model::{Entry, Filter};
+use crate::storage::width::{WIDTH_MAX, WIDTH_MIN, next_width};
 use crate::storage::{journal, scans};
 
-/// Places that a page may look at, where it is of some endpoints alone.
-const PLACES_MIN: i64 = 256;
-const PLACES_MAX: i64 = 65_536;
-const QUICK: Duration = Duration::from_millis(50);
-const SLOW: Duration = Duration::from_millis(250);
-
-/// How wide the next page is, in places.
+/// How wide the next page is, in places, where it is of some endpoints alone.
 pub struct Window(i64);
 
 pub struct Page {
@@ -28,7 +21,7 @@ pub struct Page {
 
 impl Default for Window {
     fn default() -> Self {
-        Self(16 * PLACES_MIN)
+        Self(16 * WIDTH_MIN)
     }
 }
 
@@ -54,20 +47,15 @@ impl Window {
             let entries = journal::list_after(database, place, head, limit).await?;
             return Ok(Page { upto: ended(&entries, head), entries });
         }
-        let width = std::mem::replace(&mut self.0, PLACES_MIN);
+        let width = std::mem::replace(&mut self.0, WIDTH_MIN);
         // An index leads to the entries of one endpoint, so that those of others are not looked at.
         let is_of_one = only.endpoint.is_some();
         let upto = if is_of_one { head } else { head.min(place.saturating_add(width)) };
         let asked = Instant::now();
         let entries = journal::list_after_of(database, &only, place, upto, limit).await?;
         let mut upto = ended(&entries, upto);
-        self.0 = match asked.elapsed() {
-            _ if entries.len() >= limit as usize => upto.saturating_sub(place).saturating_mul(2),
-            took if took < QUICK => width * 4,
-            took if took > SLOW => width / 2,
-            _ => width,
-        };
-        self.0 = self.0.clamp(PLACES_MIN, PLACES_MAX);
+        let full_page = (entries.len() >= limit as usize).then(|| upto.saturating_sub(place));
+        self.0 = next_width(width, asked.elapsed(), full_page, WIDTH_MAX);
         if entries.is_empty() && upto < head {
             // Retention leaves wide gaps. What was committed before is there by now, or is gone.
             let next = scans::next_place(database, upto).await?;

@@ -21,7 +21,7 @@ pub async fn few_places(
     database: &dyn Database,
     only: &Narrowed<'_>,
 ) -> Result<Option<Vec<i64>>, DatabaseError> {
-    let beginnings = only.patterns.iter().flatten().filter_map(|pattern| pattern.stretches().first());
+    let beginnings = only.patterns.iter().flatten().map(|pattern| pattern.beginning());
     match beginnings.max_by_key(|beginning| beginning.len()) {
         Some(beginning) if !beginning.is_empty() => scans::places(database, beginning, FEW).await,
         _ => Ok(None),

@@ -11,22 +11,17 @@ use crate::model::{BodyContent, Capture, Cursor, Filter, Since};
 use crate::rules::{Expression, Seen};
 use crate::storage::journal::{self, Order};
 use crate::storage::scans::{self, Window};
+use crate::storage::width::{WIDTH_MAX, next_width};
 use crate::storage::{self};
 
 /// Captures of one query, and of one that reads bodies.
 const PAGE: u32 = 256;
 const PAGE_WITH_BODIES: u32 = 128;
 
-/// Places of the journal that a query may look at. So many are read in a fraction of the time that a statement has, and
-/// windows become as large as that takes, where there is little in them. Where a page is full they become as small as the
-/// page: a database that does not know its tables yet may read all of a window for it.
-const WINDOW_MIN: i64 = 256;
+/// Places of the journal that the first query may look at.
 const WINDOW_FIRST: i64 = 1_024;
-const WINDOW_MAX: i64 = 65_536;
 /// An index leads to the captures of one endpoint, so that those of others are not looked at.
 const WINDOW_OF_ONE_MAX: i64 = 1 << 40;
-const QUICK: Duration = Duration::from_millis(50);
-const SLOW: Duration = Duration::from_millis(250);
 
 /// How long captures are judged before others on this thread have their turn.
 const STRETCH: Duration = Duration::from_millis(5);
@@ -151,11 +146,12 @@ impl Look<'_> {
             let captures = scans::list(database, &page).await?;
             let is_full = captures.len() == limit as usize;
             let is_empty = captures.is_empty();
-            let span = match (captures.first(), captures.last()) {
-                (Some((first, _)), Some((last, _))) if is_full => Some(last.abs_diff(*first)),
+            let full_page = match (captures.first(), captures.last()) {
+                (Some((first, _)), Some((last, _))) if is_full => Some((last - first).abs()),
                 _ => None,
             };
-            self.adapt(asked.elapsed(), span, only.endpoint.is_some());
+            let most = if only.endpoint.is_some() { WINDOW_OF_ONE_MAX } else { WIDTH_MAX };
+            self.window = next_width(self.window, asked.elapsed(), full_page, most);
             for (seq, capture) in captures {
                 left = self.without(left, seq);
                 let flow = self.judge(judge, seq, &capture).await?;
@@ -237,18 +233,6 @@ impl Look<'_> {
             Order::OldestFirst => Stretch { upto: left.upto.min(left.behind.saturating_add(rows)), ..left },
             Order::NewestFirst => Stretch { behind: left.behind.max(left.upto.saturating_sub(rows)), ..left },
         }
-    }
-
-    /// How large the next window is, by how long the last took, and how far its page reached where that was full.
-    fn adapt(&mut self, took: Duration, span: Option<u64>, is_of_one: bool) {
-        let most = if is_of_one { WINDOW_OF_ONE_MAX } else { WINDOW_MAX };
-        let next = match span {
-            Some(span) => i64::try_from(span).unwrap_or(i64::MAX).saturating_mul(2),
-            None if took < QUICK => self.window * 4,
-            None if took > SLOW => self.window / 2,
-            None => self.window,
-        };
-        self.window = next.clamp(WINDOW_MIN, most);
     }
 
     /// What is left once a place was looked at.

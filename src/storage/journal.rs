@@ -64,10 +64,7 @@ pub async fn find_capture(
          WHERE j.id = $1 AND j.kind < 20 AND j.seq > COALESCE(t.floor_seq, 0)"
     ));
     let rows = database.query(&SQL, &[id_value(id)]).await?;
-    Ok(entries(&rows)?.into_iter().find_map(|entry| match entry.what {
-        EntryKind::Capture(capture) => Some((entry.seq, capture)),
-        _ => None,
-    }))
+    Ok(captures(&rows)?.into_iter().next())
 }
 
 /// Entries behind `after` and up to `upto`, oldest first, without those that were removed.
@@ -240,14 +237,7 @@ pub async fn list_captures(
         Value::Int(listing.limit.into()),
         pattern_value(database.dialect(), listing.within.as_ref()),
     ];
-    let found = entries(&database.query(sql, &values).await?)?;
-    Ok(found
-        .into_iter()
-        .filter_map(|entry| match entry.what {
-            EntryKind::Capture(capture) => Some((entry.seq, capture)),
-            _ => None,
-        })
-        .collect())
+    captures(&database.query(sql, &values).await?)
 }
 
 /// The places between which entries of a span of time stand. Numbers follow commits and ids follow
@@ -312,6 +302,15 @@ pub(super) fn id_value(id: Uuid) -> Value {
     Value::Bytes(id.as_bytes().to_vec().into())
 }
 
-pub(super) fn entries(rows: &[Row]) -> Result<Vec<Entry>, DatabaseError> {
+/// The captures among the entries of rows, with their places.
+pub(super) fn captures(rows: &[Row]) -> Result<Vec<(i64, Arc<Capture>)>, DatabaseError> {
+    let capture = |entry: Entry| match entry.what {
+        EntryKind::Capture(capture) => Some((entry.seq, capture)),
+        _ => None,
+    };
+    Ok(entries(rows)?.into_iter().filter_map(capture).collect())
+}
+
+fn entries(rows: &[Row]) -> Result<Vec<Entry>, DatabaseError> {
     rows.iter().map(columns::entry).collect()
 }

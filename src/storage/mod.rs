@@ -18,3 +18,4 @@ pub mod states;
 pub mod tickets;
 pub mod tokens;
 pub mod totals;
+pub mod width;

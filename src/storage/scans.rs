@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use super::journal::{Order, entries, pattern_value};
+use super::journal::{Order, captures, codes_from, pattern_value};
 use crate::database::columns::{columns, preview_columns};
 use crate::database::{Database, DatabaseError, Dialect, Sql, Value};
-use crate::model::limits::ENDPOINT_CODE_BYTES_MAX;
-use crate::model::{Capture, EntryKind, Glob};
+use crate::model::{Capture, Glob};
 
 /// What of the journal is read.
 #[derive(Debug, Clone, Copy)]
@@ -117,14 +116,7 @@ pub async fn list(
         Value::Int(window.until_us),
         Value::Int(window.limit.into()),
     ];
-    let found = entries(&database.query(sql, &values).await?)?;
-    Ok(found
-        .into_iter()
-        .filter_map(|entry| match entry.what {
-            EntryKind::Capture(capture) => Some((entry.seq, capture)),
-            _ => None,
-        })
-        .collect())
+    captures(&database.query(sql, &values).await?)
 }
 
 /// The places of all entries of endpoints whose codes begin with a text, by their order, where these are few.
@@ -145,9 +137,7 @@ pub async fn places(
     }
     const COUNT: Sql = Sql::same(of_codes!("count(*)"));
     const LIST: Sql = Sql::same(of_codes!("seq"));
-    // Behind all codes that begin so: more of the greatest letter than a code has.
-    let end = char::MAX.to_string().repeat(ENDPOINT_CODE_BYTES_MAX);
-    let [first, end] = [beginning.to_owned(), format!("{beginning}{end}")].map(Value::Text);
+    let [first, end] = codes_from(beginning).map(Value::Text);
     let values = [first, end, Value::Int(i64::from(most) + 1)];
     let count = database.query(&COUNT, &values).await?;
     if count.first().map_or(Ok(0), |row| row.int(0))? > i64::from(most) {

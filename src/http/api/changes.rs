@@ -13,6 +13,7 @@ use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
 use crate::model::ConfigurationKind;
 use crate::model::time::rfc3339;
+use crate::rules::Invalid;
 pub use crate::rules::document::without_marks;
 use crate::storage;
 use crate::storage::configuration::{Item, Seen, Wanted};
@@ -163,6 +164,11 @@ async fn read_body(payload: &mut web::Payload, bytes_max: usize) -> Result<Bytes
         body.extend_from_slice(&piece);
     }
     Ok(body.freeze())
+}
+
+/// How a mistake in a document is answered that asks something, and is not kept.
+pub fn wrong(invalid: Invalid) -> Problem {
+    Problem::because(Kind::BadRequest, invalid)
 }
 
 /// The body as JSON; an empty one is an empty object where that is allowed.

@@ -7,8 +7,9 @@ use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
+use super::changes::wrong;
 use super::query::Query;
-use super::selection::{Selection, Verification, read_inquiry, record_in_run, until, wrong};
+use super::selection::{Selection, Verification, read_inquiry, record_in_run, until};
 use crate::access::Places;
 use crate::claims::verify::Told;
 use crate::claims::{self, Evidence};

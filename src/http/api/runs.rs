@@ -3,9 +3,9 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
+use super::changes::wrong;
 use super::changes::{self, read_document, read_json};
 use super::query::{Query, invalid};
-use super::selection::wrong;
 use super::tokens::tell;
 use crate::access::Holder;
 use crate::config::AuthMode;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use actix_web::web;
 use serde_json::Value;
 
-use super::changes::read_json;
+use super::changes::{read_json, wrong};
 use crate::http::auth::Caller;
-use crate::http::problem::{Kind, Problem};
+use crate::http::problem::Problem;
 use crate::http::socket::stream::parse_since;
 use crate::http::state::State;
 use crate::model::limits::FILTER_TERMS_MAX;
@@ -82,11 +82,6 @@ pub async fn read_inquiry(
     state: &State,
 ) -> Result<Value, Problem> {
     read_json(payload, caller, state, state.settings.rules.document_bytes_max, false).await
-}
-
-/// How a mistake in an inquiry is answered.
-pub fn wrong(invalid: Invalid) -> Problem {
-    Problem::because(Kind::BadRequest, invalid)
 }
 
 impl Selection {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::captures::find;
-use super::changes::{read_json, without_marks};
+use super::changes::{read_json, without_marks, wrong};
 use super::query::Query;
 use super::rules;
 use crate::http::auth::Caller;
@@ -46,7 +46,6 @@ pub async fn attempt(
     // Base64 takes four thirds, and escapes in JSON rarely over twice as much.
     let most = settings.document_bytes_max.saturating_add(settings.body_bytes_max.saturating_mul(2));
     let document = read_json(&mut payload, &caller, &state, most, false).await?;
-    let wrong = |invalid: Invalid| Problem::because(Kind::BadRequest, invalid);
     let mut order = Object::of(&document).map_err(wrong)?;
     let (given, name) = (order.take("rule"), order.text("name").map_err(wrong)?);
     let (made_up, id) = (order.take("request"), order.text("capture").map_err(wrong)?);

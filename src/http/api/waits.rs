@@ -14,8 +14,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::captures::slices;
+use super::changes::wrong;
 use super::query::Query;
-use super::selection::{OfRun, Selection, Verification, read_inquiry, record_in_run, wrong};
+use super::selection::{OfRun, Selection, Verification, read_inquiry, record_in_run};
 use crate::access::{Leave, Places};
 use crate::claims::{Count, Miss, Outcome, Terms};
 use crate::database::DatabaseError;
@@ -189,7 +190,7 @@ impl WaitBody {
 
     /// Keeps what the wait came to with its run. Where that fails the answer is given nevertheless.
     async fn record(&self, outcome: Outcome) {
-        let Some(run) = &self.run else { return };
+        let Some(run) = self.run.as_ref().filter(|_| outcome != Outcome::Interrupted) else { return };
         let passed = outcome == Outcome::Satisfied;
         let made = Verification {
             kind: "wait",
@@ -197,9 +198,6 @@ impl WaitBody {
             passed,
             why: (!passed).then(|| self.why(outcome)),
         };
-        if outcome == Outcome::Interrupted {
-            return;
-        }
         if let Err(problem) = record_in_run(run, &made, &self.state).await {
             tracing::warn!(problem = %problem, "failed to record a wait with its run");
         }
