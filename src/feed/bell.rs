@@ -20,7 +20,11 @@ pub struct Place {
 }
 
 #[derive(Default)]
-pub struct Bell(Mutex<Sleepers>);
+pub struct Bell {
+    sleepers: Mutex<Sleepers>,
+    /// Told when somebody lies down where nobody slept.
+    needed: Notify,
+}
 
 /// Somebody's sleep; it ends with the value.
 pub struct Sleep {
@@ -68,14 +72,26 @@ impl Bell {
     }
 
     /// Somebody has seen everything up to a place, and sleeps until there is something for it behind.
-    pub fn sleep(self: &Arc<Self>, filter: Arc<Filter>, generation: u64, seq: i64) -> Sleep {
+    pub fn sleep(self: &Arc<Self>, filter: Arc<Filter>, seen: Place) -> Sleep {
         let rung = Arc::new(Notify::new());
-        let id = self.sleepers().lie_down(filter, generation, seq, rung.clone());
+        let mut sleepers = self.sleepers();
+        if sleepers.by_id.is_empty() {
+            sleepers.pass_over(seen);
+            self.needed.notify_one();
+        }
+        let id = sleepers.lie_down(filter, seen, rung.clone());
         Sleep { bell: self.clone(), id, rung }
     }
 
+    /// Waits until there is somebody to wake.
+    pub async fn needed(&self) {
+        while self.sleepers().by_id.is_empty() {
+            self.needed.notified().await;
+        }
+    }
+
     fn sleepers(&self) -> MutexGuard<'_, Sleepers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,7 +135,15 @@ impl Sleepers {
         self.place = behind;
     }
 
-    fn lie_down(&mut self, filter: Arc<Filter>, generation: u64, seq: i64, rung: Arc<Notify>) -> u64 {
+    /// While nobody sleeps, nobody rings: what came meanwhile was for nobody.
+    fn pass_over(&mut self, seen: Place) {
+        if (seen.generation, seen.seq) > (self.place.generation, self.place.seq) {
+            self.place = seen;
+        }
+    }
+
+    fn lie_down(&mut self, filter: Arc<Filter>, seen: Place, rung: Arc<Notify>) -> u64 {
+        let Place { generation, seq, .. } = seen;
         let id = self.next_id;
         self.next_id += 1;
         match filter.codes() {
@@ -204,13 +228,14 @@ mod tests {
         let bell = Arc::new(Bell::default());
         bell.wake_all(place(1, 10));
         let sleeps = [&["a"][..], &["b", "c"], &["x", "a*"], &[], &["z"]]
-            .map(|patterns| bell.sleep(filter(patterns), 1, 10));
+            .map(|patterns| bell.sleep(filter(patterns), place(1, 10)));
         bell.pass([entry(11, "q"), entry(12, "c"), entry(13, "ab")].iter(), place(1, 13));
         assert_eq!(sleeps.each_ref().map(is_rung), [false, true, true, true, false]);
         let passed = sleeps.each_ref().map(|sleep| sleep.passed().map(|place| place.seq));
         assert_eq!(passed, [Some(13), Some(11), Some(12), None, Some(13)]);
         // Who lies down behind the bell is woken at once; before it, it comes by.
-        let (behind, before) = (bell.sleep(filter(&["a"]), 1, 12), bell.sleep(filter(&["a"]), 1, 15));
+        let (behind, before) =
+            (bell.sleep(filter(&["a"]), place(1, 12)), bell.sleep(filter(&["a"]), place(1, 15)));
         assert_eq!([&behind, &before].map(is_rung), [true, false]);
         bell.pass([entry(15, "a")].iter(), place(1, 15));
         assert!(!is_rung(&before), "it has seen that one");
@@ -222,14 +247,30 @@ mod tests {
     }
 
     #[test]
+    fn it_is_needed_while_somebody_sleeps_and_goes_on_from_there() {
+        use futures_util::FutureExt as _;
+        let bell = Arc::new(Bell::default());
+        assert!(bell.needed().now_or_never().is_none());
+        let first = bell.sleep(filter(&["a"]), place(1, 500));
+        assert!(bell.needed().now_or_never().is_some());
+        assert_eq!(bell.place().seq, 500, "nothing before was for anybody");
+        let second = bell.sleep(filter(&["a"]), place(1, 700));
+        assert_eq!(bell.place().seq, 500, "what follows may be for the first");
+        drop((first, second));
+        assert!(bell.needed().now_or_never().is_none());
+        let behind = bell.sleep(filter(&["a"]), place(1, 400));
+        assert!(bell.place().seq == 500 && is_rung(&behind));
+    }
+
+    #[test]
     fn numbers_of_another_journal_say_nothing() {
         let bell = Arc::new(Bell::default());
         bell.wake_all(place(1, 100));
-        let sleep = bell.sleep(filter(&["a"]), 1, 100);
+        let sleep = bell.sleep(filter(&["a"]), place(1, 100));
         bell.wake_all(place(2, 5));
         assert!(is_rung(&sleep) && sleep.passed().is_none());
         // The hub was there before the bell.
-        let early = bell.sleep(filter(&["a"]), 3, 1);
+        let early = bell.sleep(filter(&["a"]), place(3, 1));
         assert!(!is_rung(&early) && early.passed().is_none());
         bell.wake_all(place(3, 2));
         assert!(is_rung(&early) && early.passed().is_none());
@@ -270,7 +311,7 @@ mod tests {
                             seen = upto;
                         }
                         seen = seen.max(last);
-                        asleep = Some(bell.sleep(filter.clone(), 0, i64::try_from(seen).unwrap()));
+                        asleep = Some(bell.sleep(filter.clone(), place(0, i64::try_from(seen).unwrap())));
                     }
                 }
                 let rung_to = usize::try_from(bell.place().seq).unwrap();

@@ -219,17 +219,24 @@ impl Hub {
         }
     }
 
-    /// Rings the bell until the node stops. It is rung beside the commits, which wait for nobody.
+    /// Rings the bell until the node stops, while anybody sleeps. It is rung beside the commits, which wait for nobody.
     pub async fn ring(self: Arc<Self>, shutdown: Shutdown) {
+        tokio::select! {
+            () = self.keep_ringing() => {}
+            () = shutdown.stopped() => {}
+        }
+    }
+
+    async fn keep_ringing(&self) {
         let mut changes = self.changes();
         loop {
+            self.bell.needed().await;
             changes.mark_unchanged();
             while self.ring_once() {
                 tokio::task::yield_now().await;
             }
-            tokio::select! {
-                changed = changes.changed() => if changed.is_err() { return },
-                () = shutdown.stopped() => return,
+            if changes.changed().await.is_err() {
+                return;
             }
         }
     }

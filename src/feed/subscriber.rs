@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{SemaphorePermit, watch};
 
-use super::bell::Sleep;
+use super::bell::{Place, Sleep};
 use super::event::{Encoded, Event};
 use super::hub::Hub;
 use super::large::LargeEvent;
@@ -176,7 +176,10 @@ impl Subscriber {
                 }
             }
             Wakes::ForItsOwn => {
-                let sleep = self.hub.bell.sleep(self.filter.clone(), self.generation, self.place);
+                let sleep = {
+                    let seen = Place { generation: self.generation, seq: self.place, cursor: self.cursor };
+                    self.hub.bell.sleep(self.filter.clone(), seen)
+                };
                 self.sleep.insert(sleep).rung().await;
             }
         }

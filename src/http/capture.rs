@@ -1,6 +1,7 @@
 //! `/{prefix}/{code}` and everything below it: any method, any body, answered when it is durable.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::dev::Payload;
@@ -79,8 +80,9 @@ async fn catch(
     state.intake.admit(&head).await.map_err(refused)?;
     let unopened = match socket::is_upgrade(request).then(|| socket::handshake(request)) {
         Some(Ok(handshake)) => {
-            head.kind = CaptureKind::WebSocketOpen;
-            return socket::capture::open(handshake, payload.take(), state, head, started).await;
+            Arc::make_mut(&mut head).kind = CaptureKind::WebSocketOpen;
+            // Boxed: every request's memory would have room for it.
+            return Box::pin(socket::capture::open(handshake, payload.take(), state, head, started)).await;
         }
         // Caught like any other request, and told what is wrong with it.
         Some(Err(problem)) => Some(problem),
@@ -162,8 +164,8 @@ fn endpoint_of(request: &HttpRequest) -> Result<EndpointCode, Problem> {
 }
 
 /// A request as a capture, without its body.
-fn head_of(request: &HttpRequest, endpoint: EndpointCode, ends: Ends, received_us: i64) -> Capture {
-    Capture {
+fn head_of(request: &HttpRequest, endpoint: EndpointCode, ends: Ends, received_us: i64) -> Arc<Capture> {
+    Arc::new(Capture {
         id: id_at(received_us),
         endpoint,
         kind: CaptureKind::Http,
@@ -184,7 +186,7 @@ fn head_of(request: &HttpRequest, endpoint: EndpointCode, ends: Ends, received_u
         body: Body::default(),
         websocket: None,
         reply: ReplyChoice::of(ReplySource::Nothing, 0),
-    }
+    })
 }
 
 fn method(method: &Method) -> Cow<'static, str> {

@@ -67,8 +67,8 @@ pub async fn net(
 
 /// Runs work whose panic is one request's: whoever sent it is told, and the node goes on. The panic itself
 /// is logged and counted where it happens, by the process's hook.
-pub async fn unpanicked<T>(work: impl Future<Output = T>) -> Result<T, Problem> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|_| Problem::new(Kind::Internal))
+pub fn unpanicked<T>(work: impl Future<Output = T>) -> impl Future<Output = Result<T, Problem>> {
+    AssertUnwindSafe(work).catch_unwind().map(|done| done.map_err(|_| Problem::new(Kind::Internal)))
 }
 
 /// Says in a problem which request's it is. The framework's own errors come as plain text, or without content;

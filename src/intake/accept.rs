@@ -184,7 +184,7 @@ impl Intake {
     /// `whole` where there is no more that they might.
     pub async fn accept(
         self: &Arc<Self>,
-        mut capture: Capture,
+        mut capture: Arc<Capture>,
         ask: Ask,
         body: Bytes,
         whole: bool,
@@ -193,7 +193,7 @@ impl Intake {
         // Admitted once more: the configuration may be another one than at the head.
         let current = self.configuration.current();
         if judging::admit(&current, &capture).is_ok() && !case.lacks_body(&current, &capture) {
-            case.judge_at_once(&current, &mut capture);
+            case.judge_at_once(&current, Arc::make_mut(&mut capture));
             return self.journal.append(capture, case).await;
         }
         // Something has to be read first. The capture is the node's from here on, whatever becomes of its sender.
@@ -212,10 +212,11 @@ impl Intake {
         told.await.unwrap_or(Err(Refusal::DatabaseAway))
     }
 
-    async fn accept_slowly(&self, mut capture: Capture, mut case: Case) -> Result<Accepted, Refusal> {
+    async fn accept_slowly(&self, mut capture: Arc<Capture>, mut case: Case) -> Result<Accepted, Refusal> {
         let configuration = self.admitting(&capture).await?;
         let most = self.options.rules_body_bytes_max;
-        let judged = case.judge(&configuration, &mut capture, self.database.as_ref(), most).await;
+        let judged =
+            case.judge(&configuration, Arc::make_mut(&mut capture), self.database.as_ref(), most).await;
         judged.map_err(|_| Refusal::DatabaseAway)?;
         self.journal.append(capture, case).await
     }

@@ -113,7 +113,7 @@ impl Journal {
 
     /// Journals a capture, and waits until it is durable. From here on it is the writer's, whatever becomes
     /// of the sender.
-    pub async fn append(&self, capture: Capture, case: Case) -> Result<Accepted, Refusal> {
+    pub async fn append(&self, capture: Arc<Capture>, case: Case) -> Result<Accepted, Refusal> {
         let verdict = self.queue(capture, case)?;
         match tokio::time::timeout(self.patience, verdict).await {
             // The writer tells everybody; it is gone only when the node has stopped.
@@ -128,7 +128,7 @@ impl Journal {
 
     fn queue(
         &self,
-        capture: Capture,
+        capture: Arc<Capture>,
         case: Case,
     ) -> Result<oneshot::Receiver<Result<Accepted, Refusal>>, Refusal> {
         if !self.is_available() {
@@ -139,7 +139,6 @@ impl Journal {
         let weight = capture.weight() + if own { case.body.len() } else { 0 };
         let room = self.room.reserve(weight).ok_or(Refusal::QueueFull)?;
         let (done, verdict) = oneshot::channel();
-        let capture = Arc::new(capture);
         let queued =
             Queued { capture, case, weight, since: Instant::now(), has_missed: false, done, _room: room };
         self.queue.try_send(queued).map_err(|error| match error {

@@ -33,8 +33,8 @@ pub struct Reception {
 }
 
 struct State {
-    /// The request without its body.
-    head: Capture,
+    /// The request, still without its body.
+    head: Arc<Capture>,
     body_bytes_max: u64,
     /// The beginning of a body in parts, as far as rules see it; empty where no rule would look.
     seen: BytesMut,
@@ -49,10 +49,23 @@ struct State {
     memory: Reserved,
 }
 
+/// A request as it was received.
+struct Received {
+    capture: Arc<Capture>,
+    /// The body as far as rules see it, and whether there is no more that they might.
+    seen: Bytes,
+    whole: bool,
+    memory: Reserved,
+}
+
 impl Reception {
     /// Begins to receive. The head is the capture without its body; `announced` is the body's size where
     /// the sender has told it.
-    pub async fn begin(intake: Arc<Intake>, head: Capture, announced: Option<u64>) -> Result<Self, Refusal> {
+    pub async fn begin(
+        intake: Arc<Intake>,
+        head: Arc<Capture>,
+        announced: Option<u64>,
+    ) -> Result<Self, Refusal> {
         // A sender's announcement is believed up to one inline body; more memory comes with the bytes.
         let believed = usize::try_from(announced.unwrap_or(0)).unwrap_or(usize::MAX);
         let capacity = believed.min(intake.options.body_inline_bytes_max);
@@ -103,28 +116,25 @@ impl Reception {
         Ok(None)
     }
 
-    /// Journals what was received, and waits until it is durable.
+    /// Journals what was received, and waits until it is durable; to be called once.
     /// The reply is the one that is given where nobody who is asked has another.
-    pub async fn finish(mut self, ending: Ending, reply: ReplyChoice, ask: Ask) -> Result<Accepted, Refusal> {
+    pub async fn finish(
+        &mut self,
+        ending: Ending,
+        reply: ReplyChoice,
+        ask: Ask,
+    ) -> Result<Accepted, Refusal> {
         let large = self.state.as_ref().is_some_and(|state| {
             state.parts > 0 || state.buffer.len() > self.intake.options.body_inline_bytes_max
         });
         if large && let Err(refusal) = self.write_part().await {
             return Err(self.give_up(refusal));
         }
-        let mut state = self.state.take().expect("the state is there until the end");
-        let most = self.intake.options.rules_body_bytes_max;
-        let seen = std::mem::take(&mut state.seen).freeze();
-        let (capture, _memory) = state.into_capture(ending, reply);
+        let state = self.state.take().expect("the state is there until the end");
+        let Received { capture, seen, whole, memory: _memory } =
+            state.end(ending, reply, self.intake.options.rules_body_bytes_max);
         let id = capture.id;
-        let (body, whole) = match &capture.body.content {
-            BodyContent::Inline(body) => (body.clone(), true),
-            BodyContent::Parts { .. } => {
-                let whole = seen.len() as u64 >= capture.body.bytes.min(most as u64);
-                (seen, whole)
-            }
-        };
-        let accepted = self.intake.accept(capture, ask, body, whole).await;
+        let accepted = self.intake.accept(capture, ask, seen, whole).await;
         match accepted {
             // After the deadline the capture may be kept, and its parts with it; the sweep will tell.
             Err(refusal) if large && refusal != Refusal::DeadlinePassed => self.discard(id),
@@ -182,7 +192,7 @@ impl Reception {
 impl Drop for Reception {
     fn drop(&mut self) {
         let Some(state) = self.state.take() else { return };
-        let reception = Self { intake: self.intake.clone(), state: Some(state) };
+        let mut reception = Self { intake: self.intake.clone(), state: Some(state) };
         let _in_runtime = self.intake.runtime.enter();
         self.intake.shutdown.spawn(async move {
             let nothing = ReplyChoice::of(ReplySource::Nothing, 0);
@@ -225,7 +235,7 @@ impl State {
         Ok(())
     }
 
-    fn into_capture(self, ending: Ending, reply: ReplyChoice) -> (Capture, Reserved) {
+    fn end(mut self, ending: Ending, reply: ReplyChoice, seen_bytes_max: usize) -> Received {
         let bytes = self.received();
         let content = if self.parts > 0 {
             BodyContent::Parts { start: self.start }
@@ -235,13 +245,22 @@ impl State {
         } else {
             BodyContent::Inline(self.buffer.freeze())
         };
-        let body = Body {
+        let (seen, whole) = match &content {
+            BodyContent::Inline(body) => (body.clone(), true),
+            BodyContent::Parts { .. } => {
+                let seen = self.seen.freeze();
+                let whole = seen.len() as u64 >= bytes.min(seen_bytes_max as u64);
+                (seen, whole)
+            }
+        };
+        let capture = Arc::make_mut(&mut self.head);
+        capture.reply = reply;
+        capture.body = Body {
             content,
             bytes,
             truncated: ending == Ending::TooLarge,
             incomplete: matches!(ending, Ending::TimedOut | Ending::SenderGone),
         };
-        let capture = Capture { body, reply, ..self.head };
-        (capture, self.memory)
+        Received { capture: self.head, seen, whole, memory: self.memory }
     }
 }

@@ -65,7 +65,7 @@ impl HeaderBlock {
 }
 
 fn find(haystack: &[u8], needle: &[u8; 2]) -> Option<usize> {
-    haystack.windows(2).position(|pair| pair == needle)
+    memchr::memchr_iter(needle[0], haystack).find(|at| haystack.get(at + 1) == Some(&needle[1]))
 }
 
 #[cfg(test)]

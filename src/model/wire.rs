@@ -302,9 +302,17 @@ pub fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.truncate(start + written);
 }
 
-/// Appends a JSON string.
+/// Appends a JSON string. Most have nothing to escape, which is seen faster than it is written.
 pub fn text(out: &mut Vec<u8>, text: &str) {
-    serde_json::to_writer(out, text).expect("a string is JSON, and a Vec takes it");
+    let is_plain = text.bytes().fold(true, |plain, b| plain & (b >= b' ') & (b != b'"') & (b != b'\\'));
+    if is_plain {
+        out.reserve(text.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        serde_json::to_writer(out, text).expect("a string is JSON, and a Vec takes it");
+    }
 }
 
 fn put(out: &mut Vec<u8>, formatted: std::fmt::Arguments<'_>) {

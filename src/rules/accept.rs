@@ -1,5 +1,8 @@
 //! Which of several media types a sender prefers (RFC 9110, section 12.5.1).
 
+/// The highest quality there is.
+const BEST: f32 = 1.0;
+
 /// What the `Accept` header fields ask for.
 #[derive(Debug, Default)]
 pub struct Accept<'a>(Vec<Range<'a>>);
@@ -18,7 +21,7 @@ impl<'a> Accept<'a> {
         Self(texts.flat_map(|value| value.split(',')).filter_map(range).collect())
     }
 
-    /// From 0 (not acceptable) to 1, by the most specific range that fits the type `kind/subtype`.
+    /// From 0 (not acceptable) to 1 ([`BEST`]), by the most specific range that fits the type `kind/subtype`.
     pub fn quality(&self, media_type: &str) -> f32 {
         let (kind, subtype) = split(media_type);
         let specificity = |range: &&Range<'_>| match (range.kind, range.subtype) {
@@ -39,6 +42,10 @@ impl<'a> Accept<'a> {
             if quality > best.1 {
                 best = (Some(place), quality);
             }
+            // Most senders take anything.
+            if quality >= BEST {
+                break;
+            }
         }
         best.0
     }
@@ -47,8 +54,9 @@ impl<'a> Accept<'a> {
 fn range(text: &str) -> Option<Range<'_>> {
     let mut parts = text.split(';').map(str::trim);
     let (kind, subtype) = parts.next()?.split_once('/')?;
-    let quality = parts.find_map(|p| p.strip_prefix("q=").or(p.strip_prefix("Q=")));
-    Some(Range { kind, subtype, quality: quality.map_or(1.0, |q| q.parse().unwrap_or(0.0)) })
+    let weight = parts.find_map(|p| p.strip_prefix("q=").or(p.strip_prefix("Q=")));
+    let read = |weight: &str| weight.parse().ok().filter(|q| (0.0..=BEST).contains(q)).unwrap_or(0.0);
+    Some(Range { kind, subtype, quality: weight.map_or(BEST, read) })
 }
 
 /// A media type's two halves, without parameters.
@@ -72,6 +80,7 @@ mod tests {
             ("image/png", None),
             ("application/json;q=0, */*;q=0.1", Some(1)),
             ("TEXT/XML", Some(1)),
+            ("text/html;q=5, text/xml;q=0.1", Some(1)),
             ("", None),
         ] {
             let accept = Accept::parse([accept.as_bytes()].into_iter());

@@ -1,6 +1,7 @@
 //! WebSockets on capture URLs: the open, each message and the close are captures, in order.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_http::ws::OpCode;
@@ -31,7 +32,7 @@ pub async fn open(
     mut response: HttpResponseBuilder,
     payload: Payload,
     state: &web::Data<State>,
-    mut head: Capture,
+    mut head: Arc<Capture>,
     started: Instant,
 ) -> Result<HttpResponse, Problem> {
     let permit = state.sockets.clone().try_acquire_owned().map_err(|_| {
@@ -40,15 +41,16 @@ pub async fn open(
             .retry_after(state.settings.journal.retry_after_s)
     })?;
     let connection = Uuid::new_v4();
-    head.websocket = Some(WebSocketDetail { connection, close_code: None, close_reason: None });
+    Arc::make_mut(&mut head).websocket =
+        Some(WebSocketDetail { connection, close_code: None, close_reason: None });
     response.insert_header(("x-creel-capture-id", head.id.to_string()));
-    let template = Capture { headers: HeaderBlock::default(), ..head.clone() };
+    let template = Capture { headers: HeaderBlock::default(), ..Capture::clone(&head) };
     let choice = ReplyChoice::of(ReplySource::WebSocket, 101);
     let refused = |refusal: Refusal| {
         state.metrics.count(refusal.outcome());
         of_refusal(refusal, state.settings.journal.retry_after_s)
     };
-    let reception = Reception::begin(state.intake.clone(), head, None).await.map_err(refused)?;
+    let mut reception = Reception::begin(state.intake.clone(), head, None).await.map_err(refused)?;
     let accepted = reception.finish(Ending::Complete, choice, Ask::Nobody).await.map_err(refused)?;
 
     let (send, frames) = mpsc::channel(SEND_QUEUE);
@@ -196,13 +198,13 @@ impl CaptureSocket {
     ) -> Result<Accepted, Refusal> {
         let state = &self.state;
         let received_us = state.clock.now_us();
-        let head = Capture {
+        let head = Arc::new(Capture {
             id: id_at(received_us),
             received_us,
             kind,
             websocket: Some(websocket),
             ..self.template.clone()
-        };
+        });
         if kind != CaptureKind::WebSocketClose {
             state.intake.admit(&head).await?;
         }
