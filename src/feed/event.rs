@@ -1,7 +1,6 @@
 //! An event: a journal entry, encoded at most once for each form of its body, and shared by all who may see
 //! its place.
 
-use std::fmt::Display;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -46,7 +45,7 @@ impl Event {
             BodyForm::Preview => &self.preview,
             BodyForm::None => &self.none,
         };
-        slot.get_or_init(|| self.encode(form, self.cursor, Some(self.entry.seq)))
+        slot.get_or_init(|| self.encode(form, &self.cursor.to_string(), Some(self.entry.seq)))
     }
 
     /// The event for one subscriber alone, who is shown another cursor and no number.
@@ -54,7 +53,7 @@ impl Event {
         self.encode(form, cursor, None)
     }
 
-    fn encode(&self, form: BodyForm, cursor: impl Display, seq: Option<i64>) -> Encoded {
+    fn encode(&self, form: BodyForm, cursor: &str, seq: Option<i64>) -> Encoded {
         const HEADER_ROOM: usize = 10;
         let body = if form == BodyForm::None { 0 } else { self.entry.weight() };
         let mut buffer = Vec::with_capacity(1024 + body);

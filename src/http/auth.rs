@@ -188,7 +188,7 @@ impl From<Denied> for Problem {
 /// A name that a page could have bound to this address is refused: rebinding needs a name.
 fn check_host(request: &HttpRequest, settings: &Settings) -> Result<(), Problem> {
     let authority = own_authority(request).unwrap_or_default();
-    let host = split_port(&authority).0;
+    let host = split_port(authority).0;
     let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
     let is_own = host.eq_ignore_ascii_case("localhost")
         || url::Url::parse(&settings.server.public_url)
@@ -213,7 +213,7 @@ fn check_origin(request: &HttpRequest, settings: &Settings) -> Result<(), Proble
     let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
     let public = settings.server.public_url.split_once("://").map_or("", |(_, authority)| authority);
     let same = |other: &str| !other.is_empty() && other.trim_end_matches('/').eq_ignore_ascii_case(authority);
-    if same(&own) || same(public) {
+    if same(own) || same(public) {
         return Ok(());
     }
     Err(Problem::because(Kind::ForeignOrigin, "allow the origin with `cors.api.allow_origins`"))

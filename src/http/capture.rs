@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{self, HeaderMap, HeaderName};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, Version};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 use bytes::Bytes;
@@ -208,13 +208,14 @@ fn header_block(headers: &HeaderMap) -> HeaderBlock {
 
 /// The fields that fit into so many bytes.
 fn header_block_upto(headers: &HeaderMap, bytes_max: usize) -> HeaderBlock {
-    let mut block = HeaderBlockBuilder::with_capacity(headers.len() * 48);
-    let mut left = bytes_max;
-    for (name, value) in headers {
-        let bytes = name.as_str().len() + value.len() + 4;
-        if bytes <= left {
-            left -= bytes;
-            block.push(name.as_str().as_bytes(), value.as_bytes());
+    let bytes_of = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    let mut left = headers.iter().map(bytes_of).sum::<usize>().min(bytes_max);
+    // Of its size from the start: it stays in memory for a while.
+    let mut block = HeaderBlockBuilder::with_capacity(left);
+    for field in headers {
+        if let Some(rest) = left.checked_sub(bytes_of(field)) {
+            left = rest;
+            block.push(field.0.as_str().as_bytes(), field.1.as_bytes());
         }
     }
     block.finish()

@@ -30,8 +30,8 @@ impl Ends {
             Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https".into(),
             _ => "http".into(),
         };
-        let authority = told.host.or_else(|| own_authority(request)).unwrap_or_default();
-        let (host, port) = split_port(&authority);
+        let authority = told.host.as_deref().or_else(|| own_authority(request)).unwrap_or_default();
+        let (host, port) = split_port(authority);
         let usual = if scheme == "https" { 443 } else { 80 };
         Self {
             peer,
@@ -45,13 +45,13 @@ impl Ends {
 }
 
 /// Host and port as the request itself names them.
-pub fn own_authority(request: &HttpRequest) -> Option<String> {
+pub fn own_authority(request: &HttpRequest) -> Option<&str> {
     // A target in absolute form may carry user and password, which are no part of the host.
     let of_target = request.uri().authority().map(|authority| {
         let authority = authority.as_str();
-        authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned()
+        authority.rsplit_once('@').map_or(authority, |(_, host)| host)
     });
-    of_target.or_else(|| text(request.headers(), header::HOST.as_str()).map(str::to_owned))
+    of_target.or_else(|| request.headers().get(header::HOST).and_then(|host| host.to_str().ok()))
 }
 
 /// Splits `host:port`; an IPv6 address stands in brackets.
@@ -157,10 +157,6 @@ fn split_outside_quotes(text: &str, separator: char) -> impl Iterator<Item = Str
 
 fn values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
     headers.get_all(name).filter_map(|value| value.to_str().ok())
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The answer when no rule applies: a small document in the type that `Accept` prefers.
 
-use actix_web::http::header::{HeaderMap, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use uuid::Uuid;
 
 use crate::model::EndpointCode;
@@ -30,7 +30,7 @@ const OFFERED: [(MediaType, &str); 7] = [
 impl MediaType {
     /// The best of those offered (RFC 9110, section 12.5.1); JSON where none is acceptable.
     pub fn preferred(headers: &HeaderMap) -> Self {
-        let accept = Accept::parse(headers.get_all("accept").map(HeaderValue::as_bytes));
+        let accept = Accept::parse(headers.get_all(header::ACCEPT).map(HeaderValue::as_bytes));
         let best = accept.best(OFFERED.iter().map(|(_, name)| *name));
         best.map_or(Self::Json, |place| OFFERED[place].0)
     }

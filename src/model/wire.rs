@@ -3,11 +3,11 @@
 //! Written by hand into one buffer: this is the path of every event. The body stands last, so that a
 //! large one can be sent in pieces.
 
-use std::fmt::Display;
 use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use uuid::Uuid;
 
 use super::limits::PREVIEW_BYTES;
 use super::time::rfc3339;
@@ -48,7 +48,7 @@ pub const AFTER_CONTENT: &[u8] = b"\"}}";
 /// [`Written::UpToContent`] the event ends with one more brace. Without a `seq` it is not told.
 pub fn write_event(
     out: &mut Vec<u8>,
-    cursor: impl Display,
+    cursor: &str,
     seq: Option<i64>,
     entry: &Entry,
     form: BodyForm,
@@ -58,7 +58,7 @@ pub fn write_event(
         EntryKind::Removal(_) => ("removal", "removal"),
         EntryKind::Configuration(_) => ("configuration", "configuration"),
     };
-    put(out, format_args!("{{\"type\":\"{kind}\",\"cursor\":\"{cursor}\",\"{key}\":"));
+    raw(out, ["{\"type\":\"", kind, "\",\"cursor\":\"", cursor, "\",\"", key, "\":"]);
     let written = match &entry.what {
         EntryKind::Capture(capture) => write_capture(out, seq, capture, form, None),
         EntryKind::Removal(removal) => {
@@ -111,16 +111,11 @@ pub fn write_capture(
 ) -> Written {
     let seq = seq.into();
     write_number(out, seq);
-    put(out, format_args!("\"id\":\"{}\",\"endpoint\":", capture.id));
+    let id = &mut Uuid::encode_buffer();
+    raw(out, ["\"id\":\"", capture.id.hyphenated().encode_lower(id), "\",\"endpoint\":"]);
     text(out, capture.endpoint.as_str());
-    put(
-        out,
-        format_args!(
-            ",\"kind\":\"{}\",\"received\":\"{}\",\"method\":",
-            capture.kind.name(),
-            rfc3339(capture.received_us)
-        ),
-    );
+    let received = rfc3339(capture.received_us);
+    raw(out, [",\"kind\":\"", capture.kind.name(), "\",\"received\":\"", &received, "\",\"method\":"]);
     text(out, &capture.method);
     write_target(out, &capture.target);
     for (key, value) in [
@@ -128,16 +123,12 @@ pub fn write_capture(
         (",\"scheme\":", capture.scheme.as_ref()),
         (",\"host\":", &capture.host),
     ] {
-        out.extend_from_slice(key.as_bytes());
+        raw(out, [key]);
         text(out, value);
     }
-    put(
-        out,
-        format_args!(
-            ",\"port\":{},\"peer\":\"{}\",\"client\":\"{}\",\"headers\":",
-            capture.port, capture.peer, capture.client
-        ),
-    );
+    raw(out, [",\"port\":", itoa::Buffer::new().format(capture.port)]);
+    put(out, format_args!(",\"peer\":\"{}\",\"client\":\"{}\"", capture.peer, capture.client));
+    raw(out, [",\"headers\":"]);
     write_headers(out, &capture.headers);
     if let Some(websocket) = &capture.websocket {
         out.extend_from_slice(b",\"websocket\":");
@@ -148,9 +139,9 @@ pub fn write_capture(
         }
         out.push(b'}');
     }
-    put(out, format_args!(",\"reply\":{{\"source\":\"{}\"", capture.reply.source.name()));
+    raw(out, [",\"reply\":{\"source\":\"", capture.reply.source.name(), "\""]);
     if capture.reply.status != 0 {
-        put(out, format_args!(",\"status\":{}", capture.reply.status));
+        raw(out, [",\"status\":", itoa::Buffer::new().format(capture.reply.status)]);
     }
     if let Some(rule) = &capture.reply.rule {
         out.extend_from_slice(b",\"rule\":");
@@ -173,19 +164,15 @@ pub fn write_capture(
 fn write_number(out: &mut Vec<u8>, seq: Option<i64>) {
     out.push(b'{');
     if let Some(seq) = seq {
-        put(out, format_args!("\"seq\":{seq},"));
+        raw(out, ["\"seq\":", itoa::Buffer::new().format(seq), ","]);
     }
 }
 
 fn write_body(out: &mut Vec<u8>, capture: &Capture, form: BodyForm) -> Written {
     let body = &capture.body;
-    put(
-        out,
-        format_args!(
-            ",\"body\":{{\"bytes\":{},\"truncated\":{},\"incomplete\":{}",
-            body.bytes, body.truncated, body.incomplete
-        ),
-    );
+    let truth = |is_so| if is_so { "true" } else { "false" };
+    raw(out, [",\"body\":{\"bytes\":", itoa::Buffer::new().format(body.bytes)]);
+    raw(out, [",\"truncated\":", truth(body.truncated), ",\"incomplete\":", truth(body.incomplete)]);
     match (form, &body.content) {
         (BodyForm::None, _) => out.extend_from_slice(b"}}"),
         (BodyForm::Full, BodyContent::Parts { .. }) => {
@@ -315,6 +302,12 @@ pub fn text(out: &mut Vec<u8>, text: &str) {
     }
 }
 
+/// Appends JSON as it stands.
+fn raw<const N: usize>(out: &mut Vec<u8>, pieces: [&str; N]) {
+    pieces.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
+}
+
+/// The same of what is formatted, which takes longer.
 fn put(out: &mut Vec<u8>, formatted: std::fmt::Arguments<'_>) {
     out.write_fmt(formatted).expect("a Vec takes everything");
 }

@@ -29,7 +29,7 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
         if i > 0 {
             out.push(b',');
         }
-        wire::write_event(&mut out, cursor(entry), Some(entry.seq), entry, BodyForm::None);
+        wire::write_event(&mut out, &cursor(entry).to_string(), Some(entry.seq), entry, BodyForm::None);
     }
     out.extend_from_slice(b"],\"next\":");
     match entries.last() {
