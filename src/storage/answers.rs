@@ -79,14 +79,15 @@ async fn last_over(
 ) -> Result<Option<Kept>, DatabaseError> {
     const SQL: Sql = Sql::same(
         "SELECT first_seq, content FROM answer_pages \
-         WHERE endpoint = $1 AND first_seq >= $2 AND first_seq <= $3 AND first_seq < $4 AND last_seq >= $3 \
+         WHERE endpoint = $1 AND first_seq >= $2 AND first_seq <= $3 AND last_seq >= $4 \
          ORDER BY first_seq DESC LIMIT 1",
     );
     let values = [
         Value::Text(endpoint.to_string()),
         Value::Int(seq.saturating_sub(PAGE_PLACES_MAX)),
+        // One bound: of two SQLite takes whichever.
+        Value::Int(seq.min(before.saturating_sub(1))),
         Value::Int(seq),
-        Value::Int(before),
     ];
     database.query(&SQL, &values).await?.first().map(Kept::try_from).transpose()
 }

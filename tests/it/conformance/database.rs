@@ -94,6 +94,7 @@ macro_rules! conformance {
             pages_of_two_nodes_lie_over_each_other,
             of_a_removed_capture_no_answer_is_left,
             answers_of_one_page_are_removed_at_once,
+            an_answer_goes_before_its_capture_and_one_that_comes_meanwhile_after_it,
             an_answer_that_came_after_its_removal_is_swept,
             what_is_purged_leaves_no_answer_in_a_page_that_goes_on,
             a_page_that_cannot_be_read_counts_as_not_recorded,
