@@ -15,9 +15,9 @@ use crate::model::{EndpointCode, Entry, EntryKind, Removal, Removed};
 
 /// Removes one capture. None where it is not there (any more).
 ///
-/// Its answer, which stands in a page with others, goes before: whoever dies between the two leaves a capture whose answer
-/// is not recorded, and never an answer to nothing, behind the mark of what is swept. One that was written meanwhile goes
-/// afterwards, and one that comes later is swept.
+/// Its answer, which stands in a page with others, goes before: whoever dies between the two leaves a capture whose
+/// answer is not recorded, and never an answer to nothing behind the mark of what is swept. One that was written
+/// meanwhile goes afterwards, and one that comes later is swept.
 pub async fn remove_one(
     database: &dyn Database,
     endpoint: &EndpointCode,
