@@ -132,21 +132,22 @@ async fn catch(
         None => response.body(body.clone()),
     };
     let sent = if request.method() == Method::HEAD { Bytes::new() } else { body };
-    record_answer(state, accepted.seq, &response, &sent, failure, started);
+    record_answer(state, &accepted, &response, &sent, failure, started);
     Ok(response)
 }
 
 /// Keeps what is being answered beside the capture.
 pub fn record_answer(
     state: &State,
-    seq: i64,
+    accepted: &Accepted,
     response: &HttpResponse,
     body: &Bytes,
     failure: Option<String>,
     started: Instant,
 ) {
     state.intake.answers.record(model::Answer {
-        seq,
+        seq: accepted.seq,
+        endpoint: accepted.capture.endpoint.clone(),
         status: response.status().as_u16(),
         headers: header_block_upto(response.headers(), ANSWER_HEADERS_BYTES_MAX),
         body: body.slice(..body.len().min(ANSWER_BODY_BYTES_MAX)),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::HeaderBlock;
+use super::{EndpointCode, HeaderBlock};
 
 /// The answer as it left this node. Kept beside its capture, in batches and afterwards; one that is
 /// missing shows as "not recorded".
@@ -10,6 +10,8 @@ use super::HeaderBlock;
 pub struct Answer {
     /// The capture's place in the journal.
     pub seq: i64,
+    /// What has caught it.
+    pub endpoint: EndpointCode,
     pub status: u16,
     pub headers: HeaderBlock,
     /// The body up to [`ANSWER_BODY_BYTES_MAX`](super::limits::ANSWER_BODY_BYTES_MAX).

@@ -1,57 +1,170 @@
-//! What was answered, kept beside the captures.
+//! What was answered, kept beside the captures in pages: a batch's answers to one endpoint are one row, and cost one.
+//!
+//! A page is changed by whoever takes answers out of it, and only while it is as he has read it.
 
-use crate::database::{ColumnType, Database, DatabaseError, Sql, Table, Value};
-use crate::model::{Answer, HeaderBlock};
+use bytes::Bytes;
 
-const ANSWERS: Table = Table {
-    name: "answers",
+use super::answer_pages::{self, Left, PAGE_PLACES_MAX, Unreadable};
+use crate::database::{ColumnType, Database, DatabaseError, Row, Sql, Table, Value};
+use crate::model::{Answer, EndpointCode};
+
+const PAGES: Table = Table {
+    name: "answer_pages",
     columns: &[
-        ("seq", ColumnType::Int),
-        ("status", ColumnType::Int),
-        ("headers", ColumnType::Bytes),
-        ("body", ColumnType::Bytes),
-        ("body_bytes", ColumnType::Int),
-        ("took_us", ColumnType::Int),
-        ("failure", ColumnType::Text),
+        ("first_seq", ColumnType::Int),
+        ("last_seq", ColumnType::Int),
+        ("endpoint", ColumnType::Text),
+        ("content", ColumnType::Bytes),
     ],
 };
 
-/// Keeps answers, one commit for all.
+/// Times that a page is read again because somebody else has changed it meanwhile.
+const TRIES: u32 = 100;
+
+/// Keeps answers, which come in any order, one commit for all: [`DatabaseError::Conflict`] where a page would begin at
+/// the place at which another one does.
 pub async fn record<'a>(
     database: &dyn Database,
     answers: impl IntoIterator<Item = &'a Answer>,
 ) -> Result<(), DatabaseError> {
-    database.insert(&ANSWERS, answers.into_iter().map(values).collect()).await
+    let rows = answer_pages::pack(answers).into_iter().map(|page| {
+        vec![
+            Value::Int(page.first_seq),
+            Value::Int(page.last_seq),
+            Value::Text(page.endpoint.to_string()),
+            Value::Bytes(page.content),
+        ]
+    });
+    database.insert(&PAGES, rows.collect()).await
 }
 
-fn values(answer: &Answer) -> Vec<Value> {
-    vec![
-        Value::Int(answer.seq),
-        Value::Int(answer.status.into()),
-        Value::Bytes(answer.headers.as_bytes().clone()),
-        Value::Bytes(answer.body.clone()),
-        Value::Int(i64::try_from(answer.body_bytes).unwrap_or(i64::MAX)),
-        Value::Int(answer.took_us),
-        answer.failure.clone().map_or(Value::Null, Value::Text),
-    ]
+/// The answer to the capture at a place, where it was recorded and can be read.
+pub async fn find(
+    database: &dyn Database,
+    endpoint: &EndpointCode,
+    seq: i64,
+) -> Result<Option<Answer>, DatabaseError> {
+    let mut page = last_over(database, endpoint, seq, i64::MAX).await?;
+    while let Some(Kept { first_seq, content }) = page {
+        match answer_pages::find(&content, endpoint, seq) {
+            Ok(Some(answer)) => return Ok(Some(answer)),
+            Ok(None) => {}
+            Err(unreadable) => warn(first_seq, &unreadable),
+        }
+        page = last_over(database, endpoint, seq, first_seq).await?;
+    }
+    Ok(None)
 }
 
-/// The answer to the capture at a place, where it was recorded.
-pub async fn find(database: &dyn Database, seq: i64) -> Result<Option<Answer>, DatabaseError> {
+/// A page as it was read.
+struct Kept {
+    first_seq: i64,
+    content: Bytes,
+}
+
+impl TryFrom<&Row> for Kept {
+    type Error = DatabaseError;
+    fn try_from(row: &Row) -> Result<Self, DatabaseError> {
+        Ok(Self { first_seq: row.int(0)?, content: row.bytes(1)?.clone() })
+    }
+}
+
+/// Of an endpoint's pages that reach over a place the last one that begins before another place. There are several,
+/// since nodes write theirs at the same time, and since some replies are late.
+async fn last_over(
+    database: &dyn Database,
+    endpoint: &EndpointCode,
+    seq: i64,
+    before: i64,
+) -> Result<Option<Kept>, DatabaseError> {
     const SQL: Sql = Sql::same(
-        "SELECT seq, status, headers, body, body_bytes, took_us, failure FROM answers WHERE seq = $1",
+        "SELECT first_seq, content FROM answer_pages \
+         WHERE endpoint = $1 AND first_seq >= $2 AND first_seq <= $3 AND last_seq >= $4 \
+         ORDER BY first_seq DESC LIMIT 1",
     );
-    let rows = database.query(&SQL, &[Value::Int(seq)]).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(Answer {
-        seq: row.int(0)?,
-        status: u16::try_from(row.int(1)?).unwrap_or_default(),
-        headers: HeaderBlock::from_kept(row.bytes(2)?.clone()),
-        body: row.bytes(3)?.clone(),
-        body_bytes: u64::try_from(row.int(4)?).unwrap_or_default(),
-        took_us: row.int(5)?,
-        failure: row.text_or_null(6)?.map(str::to_owned),
-    }))
+    let values = [
+        Value::Text(endpoint.to_string()),
+        Value::Int(seq.saturating_sub(PAGE_PLACES_MAX)),
+        // One bound: of two SQLite takes whichever.
+        Value::Int(seq.min(before.saturating_sub(1))),
+        Value::Int(seq),
+    ];
+    database.query(&SQL, &values).await?.first().map(Kept::try_from).transpose()
+}
+
+/// Removes the answer to the capture at a place.
+pub(super) async fn remove_one(
+    database: &dyn Database,
+    endpoint: &EndpointCode,
+    seq: i64,
+) -> Result<(), DatabaseError> {
+    strip_over(database, endpoint, seq, |place| place == seq).await
+}
+
+/// Deletes the pages of an endpoint ($1) that end at or below a place ($2).
+pub(super) const PURGE: Sql =
+    Sql::same("DELETE FROM answer_pages WHERE endpoint = $1 AND first_seq <= $2 AND last_seq <= $2");
+
+/// Removes all answers of an endpoint that are at or below a place.
+pub(super) async fn purge(
+    database: &dyn Database,
+    endpoint: &EndpointCode,
+    upto: i64,
+) -> Result<(), DatabaseError> {
+    database.execute(&PURGE, &[Value::Text(endpoint.to_string()), Value::Int(upto)]).await?;
+    strip_over(database, endpoint, upto, |place| place <= upto).await
+}
+
+/// Takes answers out of those pages of an endpoint that reach over a place. One that cannot be read goes as a whole:
+/// it shows nothing, and may hold what has to go.
+async fn strip_over(
+    database: &dyn Database,
+    endpoint: &EndpointCode,
+    seq: i64,
+    is_gone: impl Fn(i64) -> bool,
+) -> Result<(), DatabaseError> {
+    let mut before = i64::MAX;
+    while let Some(page) = last_over(database, endpoint, seq, before).await? {
+        before = page.first_seq;
+        strip(database, page, |content| {
+            answer_pages::without(content, &is_gone).unwrap_or_else(|unreadable| {
+                warn(before, &unreadable);
+                Left::Nothing
+            })
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Leaves of a page what is to be left of it, whoever else changes it at the same time.
+async fn strip(
+    database: &dyn Database,
+    mut page: Kept,
+    left: impl Fn(&[u8]) -> Left,
+) -> Result<(), DatabaseError> {
+    const CHANGE: Sql =
+        Sql::same("UPDATE answer_pages SET content = $3 WHERE first_seq = $1 AND content = $2");
+    const REMOVE: Sql = Sql::same("DELETE FROM answer_pages WHERE first_seq = $1 AND content = $2");
+    const AGAIN: Sql = Sql::same("SELECT first_seq, content FROM answer_pages WHERE first_seq = $1");
+    for _ in 0..TRIES {
+        let (first_seq, was) = (Value::Int(page.first_seq), Value::Bytes(page.content.clone()));
+        let changed = match left(&page.content) {
+            Left::All => return Ok(()),
+            Left::Some(content) => {
+                database.execute(&CHANGE, &[first_seq.clone(), was, Value::Bytes(content)]).await?
+            }
+            Left::Nothing => database.execute(&REMOVE, &[first_seq.clone(), was]).await?,
+        };
+        if changed > 0 {
+            return Ok(());
+        }
+        match database.query(&AGAIN, &[first_seq]).await?.first() {
+            Some(row) => page = Kept::try_from(row)?,
+            None => return Ok(()),
+        }
+    }
+    Err(DatabaseError::Unavailable("too many others remove answers from one page".into()))
 }
 
 /// Captures whose answers may not be written yet.
@@ -60,25 +173,83 @@ const ANSWERS_ON_THEIR_WAY: i64 = 100_000;
 /// Places that one sweep looks at.
 const SWEEP_MAX: i64 = 50_000;
 
+/// Pages that a sweep reads at a time: 8 MiB at most.
+const SWEEP_PAGES: i64 = 32;
+
 /// Removes answers to captures that were removed before their answer was written.
 pub async fn sweep(database: &dyn Database) -> Result<(), DatabaseError> {
     const SPAN: Sql = Sql::same(
         "SELECT swept.seq, folded.seq FROM marks swept, marks folded \
          WHERE swept.name = 'answers_swept' AND folded.name = 'folded'",
     );
-    const SQL: Sql = Sql::same(
-        "DELETE FROM answers WHERE seq > $1 AND seq <= $2 \
-         AND NOT EXISTS (SELECT 1 FROM journal WHERE journal.seq = answers.seq)",
-    );
+    const THERE: Sql = Sql::same("SELECT count(*) FROM journal WHERE seq > $1 AND seq <= $2");
     const MARK: Sql = Sql::same("UPDATE marks SET seq = $1 WHERE name = 'answers_swept'");
     let rows = database.query(&SPAN, &[]).await?;
     let Some(row) = rows.first() else { return Ok(()) };
     let (from, folded) = (row.int(0)?, row.int(1)?);
     // Answers come within moments, and this comes seconds apart: the newest are left to the next time.
     let upto = (folded - ANSWERS_ON_THEIR_WAY).min(from + SWEEP_MAX);
-    if upto > from {
-        database.execute(&SQL, &[Value::Int(from), Value::Int(upto)]).await?;
-        database.execute(&MARK, &[Value::Int(upto)]).await?;
+    if upto <= from {
+        return Ok(());
     }
-    Ok(())
+    let there = database.query(&THERE, &[Value::Int(from), Value::Int(upto)]).await?;
+    // Numbers are dense: where none is missing, nothing was removed.
+    if there.first().map_or(Ok(0), |row| row.int(0))? < upto - from {
+        sweep_span(database, from, upto).await?;
+    }
+    database.execute(&MARK, &[Value::Int(upto)]).await.map(drop)
+}
+
+/// Removes answers to what is missing of the places behind `from` and up to `upto`.
+async fn sweep_span(database: &dyn Database, from: i64, upto: i64) -> Result<(), DatabaseError> {
+    const PAGES: Sql = Sql::same(
+        "SELECT first_seq, content FROM answer_pages \
+         WHERE first_seq > $1 AND first_seq <= $3 AND last_seq > $2 ORDER BY first_seq LIMIT $4",
+    );
+    let gaps = gaps(database, from, upto).await?;
+    let is_gone = |place| {
+        let behind = gaps.partition_point(|&(first, _)| first <= place);
+        behind > 0 && place <= gaps[behind - 1].1
+    };
+    let mut behind = from.saturating_sub(PAGE_PLACES_MAX + 1);
+    loop {
+        let values = [behind, from, upto, SWEEP_PAGES].map(Value::Int);
+        let pages = database.query(&PAGES, &values).await?;
+        for row in &pages {
+            let page = Kept::try_from(row)?;
+            behind = page.first_seq;
+            strip(database, page, |content| {
+                answer_pages::without(content, is_gone).unwrap_or_else(|unreadable| {
+                    // Most likely it holds nothing that was removed.
+                    warn(behind, &unreadable);
+                    Left::All
+                })
+            })
+            .await?;
+        }
+        if pages.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+/// What is missing of the journal behind `from` and up to `upto`, as first and last places, in their order.
+async fn gaps(database: &dyn Database, from: i64, upto: i64) -> Result<Vec<(i64, i64)>, DatabaseError> {
+    const SQL: Sql = Sql::same(
+        "SELECT seq + 1, next - 1 FROM ( \
+           SELECT seq, lead(seq, 1, CAST($2 AS BIGINT) + 1) OVER (ORDER BY seq) AS next FROM ( \
+             SELECT CAST($1 AS BIGINT) AS seq \
+             UNION ALL SELECT seq FROM journal WHERE seq > $1 AND seq <= $2) AS there) AS pairs \
+         WHERE next > seq + 1 ORDER BY seq",
+    );
+    let rows = database.query(&SQL, &[Value::Int(from), Value::Int(upto)]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
+}
+
+fn warn(first_seq: i64, unreadable: &Unreadable) {
+    tracing::warn!(
+        error = unreadable as &dyn std::error::Error,
+        first_seq,
+        "failed to read what was answered; it counts as not recorded"
+    );
 }

@@ -1,5 +1,6 @@
 //! What Creel keeps, a noun a file: each query stands once, in a `const` beside the function that runs it.
 
+mod answer_pages;
 pub mod answers;
 pub mod bodies;
 pub mod configuration;

@@ -7,12 +7,17 @@
 
 use uuid::Uuid;
 
-use super::journal::id_value;
+use super::answers;
+use super::journal::{find_seq, id_value};
 use crate::database::columns::{EntryDetail, KIND_REMOVAL, detail_text};
 use crate::database::{Database, DatabaseError, Dialect, Sql, Value};
 use crate::model::{EndpointCode, Entry, EntryKind, Removal, Removed};
 
 /// Removes one capture. None where it is not there (any more).
+///
+/// Its answer, which stands in a page with others, goes before: whoever dies between the two leaves a capture whose
+/// answer is not recorded, and never an answer to nothing behind the mark of what is swept. One that was written
+/// meanwhile goes afterwards, and one that comes later is swept.
 pub async fn remove_one(
     database: &dyn Database,
     endpoint: &EndpointCode,
@@ -28,7 +33,6 @@ pub async fn remove_one(
               gone AS (DELETE FROM journal j USING folded, head WHERE j.id = $1 \
                        RETURNING j.seq, j.endpoint, j.kept_bytes AS bytes, j.seq <= folded.upto AS counted), \
               parts AS (DELETE FROM body_parts p USING gone WHERE p.id = $1), \
-              unanswered AS (DELETE FROM answers a USING gone WHERE a.seq = gone.seq), \
               less AS (INSERT INTO endpoint_totals \
                          (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
                        SELECT endpoint, -1, -bytes, NULL, 0, 0, 0 FROM gone WHERE counted \
@@ -56,11 +60,11 @@ pub async fn remove_one(
     const HEAD: Sql = Sql::same(
         "UPDATE journal_head SET seq = seq + 1 WHERE EXISTS (SELECT 1 FROM journal WHERE id = $1) RETURNING seq",
     );
-    const ANSWER: Sql =
-        Sql::same("DELETE FROM answers WHERE seq = (SELECT seq FROM journal WHERE id = $1 AND kind < 20)");
     const PARTS: Sql = Sql::same("DELETE FROM body_parts WHERE id = $1");
     const ROW: Sql = Sql::same("DELETE FROM journal WHERE id = $1 AND kind < 20");
 
+    let Some(place) = find_seq(database, capture).await? else { return Ok(None) };
+    answers::remove_one(database, endpoint, place).await?;
     let detail = Value::Text(detail_text(&EntryDetail::One { capture, by: by.map(str::to_owned) }));
     let put = vec![
         id_value(capture),
@@ -77,15 +81,19 @@ pub async fn remove_one(
                 (&GONE, one()),
                 (&LESS, one()),
                 (&PUT, put),
-                (&ANSWER, one()),
                 (&PARTS, one()),
                 (&HEAD, vec![id_value(removal)]),
                 (&ROW, one()),
             ];
-            first_int(&database.batch(&statements).await?[5])?
+            first_int(&database.batch(&statements).await?[4])?
         }
     };
-    Ok(seq.map(|seq| entry(seq, removal, now_us, endpoint, Removed::One(capture), by)))
+    let Some(seq) = seq else { return Ok(None) };
+    if let Err(error) = answers::remove_one(database, endpoint, place).await {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "failed to look for an answer that came during a removal; it is swept");
+    }
+    Ok(Some(entry(seq, removal, now_us, endpoint, Removed::One(capture), by)))
 }
 
 /// Removes every capture of an endpoint that was committed before.

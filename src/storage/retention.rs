@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::answers;
 use super::journal::{first_id_at, id_value};
 use super::totals::LOCK_FOLDED;
 use crate::database::{Database, DatabaseError, Row, Sql, Value, columns};
@@ -221,10 +222,6 @@ pub async fn purge(database: &dyn Database, floor: &Floor, step: u32) -> Result<
         "SELECT CAST(max(seq) AS BIGINT), count(*) FROM (SELECT seq FROM journal \
            WHERE endpoint = $1 AND seq <= $2 AND kind < 20 ORDER BY seq LIMIT $3) AS under",
     );
-    const ANSWERS: Sql = Sql::same(
-        "DELETE FROM answers WHERE seq IN \
-           (SELECT seq FROM journal WHERE endpoint = $1 AND seq <= $2 AND kind < 20)",
-    );
     const PARTS: Sql = Sql::same(
         "DELETE FROM body_parts WHERE id IN \
            (SELECT id FROM journal WHERE endpoint = $1 AND seq <= $2 AND kind < 20)",
@@ -240,9 +237,11 @@ pub async fn purge(database: &dyn Database, floor: &Floor, step: u32) -> Result<
     let count = u64::try_from(row.int(1)?).unwrap_or_default();
     if let Some(upto) = row.int_or_null(0)? {
         let some = || vec![code(), Value::Int(upto)];
-        database.batch(&[(&ANSWERS, some()), (&PARTS, some()), (&ROWS, some())]).await?;
+        database.batch(&[(&answers::PURGE, some()), (&PARTS, some()), (&ROWS, some())]).await?;
     }
     if count < u64::from(step) {
+        // Those in a page that reaches over the floor, too: what is purged is not looked at again.
+        answers::purge(database, endpoint, *floor_seq).await?;
         database.execute(&PURGED, &[code(), Value::Int(*floor_seq)]).await?;
     }
     Ok(count)

@@ -34,6 +34,7 @@ pub fn trials() -> Vec<Trial> {
         Needs::POSTGRES | Needs::OWN_RABBITMQ => nothing_is_missing_while_rabbitmq_is_killed_and_restarted;
         Needs::POSTGRES =>
             three_nodes_that_start_at_once_migrate_once,
+            every_node_shows_what_any_has_answered_until_it_is_removed,
             a_node_that_may_not_migrate_refuses_an_empty_database;
     }
 }
@@ -332,6 +333,48 @@ async fn three_nodes_that_start_at_once_migrate_once() -> TestResult {
     let sent = load.stop().await;
     assert_eq!((sent.broken, sent.refused.len()), (0, 0));
     assert_eq!(kept(&nodes[2]).await?, i64::try_from(sent.acknowledged.len())?);
+    Ok(())
+}
+
+/// Their answers stand in pages that lie over each other.
+async fn every_node_shows_what_any_has_answered_until_it_is_removed() -> TestResult {
+    let database = shared_postgres().await?;
+    let builder = Node::builder().database(database.url());
+    let nodes = [builder.start().await?, builder.start().await?];
+    let mut ids = Vec::new();
+    for i in 0..60 {
+        ids.push(nodes[i % 2].post(&format!("/r/{}", ["a", "b", "c"][i / 2 % 3]), "x").await?);
+    }
+    let answered = |node: usize, id: String| {
+        let node = &nodes[node];
+        async move {
+            let capture = node.json(&format!("/api/captures/{id}")).await.ok()?;
+            Some(capture["answer"]["body"]["content"].as_str()?.contains(&id))
+        }
+    };
+    for (i, id) in ids.iter().enumerate() {
+        eventually(PATIENCE, "the other one shows it", || async {
+            answered((i + 1) % 2, id.clone()).await == Some(true)
+        })
+        .await;
+    }
+    let (gone, left): (Vec<_>, Vec<_>) = (0..).zip(&ids).partition(|(i, _)| i % 7 == 0);
+    for (i, id) in &gone {
+        let node = &nodes[i / 7 % 2];
+        let removed = node.http().delete(node.url(&format!("/api/captures/{id}"))).send().await?;
+        assert_eq!(removed.status(), 204);
+    }
+    for (i, id) in left {
+        assert_eq!(answered(i % 2, id.clone()).await, Some(true), "{i}");
+    }
+    let (client, connection) = tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    let pages = client.query("SELECT content FROM answer_pages", &[]).await?;
+    let pages: Vec<Vec<u8>> = pages.iter().map(|row| row.get(0)).collect();
+    let is_kept =
+        |id: &str| pages.iter().any(|page| page.windows(id.len()).any(|text| text == id.as_bytes()));
+    assert!(gone.iter().all(|(_, id)| !is_kept(id)), "nothing of what was removed is left in the database");
+    assert!(is_kept(&ids[1]));
     Ok(())
 }
 

@@ -165,7 +165,7 @@ async fn bodies_and_answers_go_with_their_captures() -> TestResult {
     eventually(LIMIT, "only what belongs to the one is left", || async {
         rows("journal").is_ok_and(|n| n == 1)
             && rows("body_parts").is_ok_and(|n| n == 2)
-            && rows("answers").is_ok_and(|n| n == 1)
+            && rows("answer_pages").is_ok_and(|n| n == 1)
     })
     .await;
     Ok(())

@@ -97,7 +97,7 @@ pub async fn show(
         return exports::export(&state, &capture, format);
     }
     let (seq, capture) = find(&state, &caller, &id).await?;
-    let answer = storage::answers::find(state.database.as_ref(), seq).await?;
+    let answer = storage::answers::find(state.database.as_ref(), &capture.endpoint, seq).await?;
     let number = state.access.places(&caller.0).number(seq);
     let mut out = Vec::with_capacity(4096);
     let written = wire::write_capture(&mut out, number, &capture, form, Some(answer.as_ref()));

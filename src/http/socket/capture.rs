@@ -63,7 +63,7 @@ pub async fn open(
         frames.recv().await.map(|frame: Bytes| (Ok::<_, Infallible>(frame), frames))
     });
     let response = response.streaming(body);
-    record_answer(state, accepted.seq, &response, &Bytes::new(), None, started);
+    record_answer(state, &accepted, &response, &Bytes::new(), None, started);
     Ok(response)
 }
 

@@ -17,6 +17,7 @@ use uuid::{ContextV7, Timestamp, Uuid};
 use crate::harness::servers::{TestDatabase, shared_postgres};
 use crate::harness::{Needs, TestResult, trial, workplace};
 
+mod answers;
 mod configuration;
 mod journal;
 mod listing;
@@ -86,7 +87,17 @@ macro_rules! conformance {
             the_places_of_codes_that_begin_alike_are_found_where_they_are_few,
             a_large_body_is_kept_in_parts,
             parts_without_an_entry_are_swept,
+        })
+        .chain(conformance! { $site, $needs, answers =>
             an_answer_is_kept_once,
+            answers_are_found_wherever_they_stand,
+            pages_of_two_nodes_lie_over_each_other,
+            of_a_removed_capture_no_answer_is_left,
+            answers_of_one_page_are_removed_at_once,
+            an_answer_goes_before_its_capture_and_one_that_comes_meanwhile_after_it,
+            an_answer_that_came_after_its_removal_is_swept,
+            what_is_purged_leaves_no_answer_in_a_page_that_goes_on,
+            a_page_that_cannot_be_read_counts_as_not_recorded,
         })
         .chain(conformance! { $site, $needs, totals =>
             a_removal_is_an_entry_and_takes_the_capture_away,

@@ -1,6 +1,6 @@
-//! What the API lists and shows: captures, places by time, large bodies, answers.
+//! What the API lists and shows: captures, places by time, large bodies.
 
-use creel::model::{Answer, Glob, HeaderBlock};
+use creel::model::Glob;
 use creel::storage::journal::{Listing, Order};
 use creel::storage::scans::{self, Window};
 
@@ -203,32 +203,6 @@ pub async fn parts_without_an_entry_are_swept(site: &Site) -> TestResult {
     let is_there = async |id| TestResult::Ok(storage::bodies::find_part(&*database, id, 1).await?.is_some());
     assert!(is_there(kept.id).await? && !is_there(orphans[0]).await? && is_there(orphans[1]).await?);
     assert_eq!(sweep(31_000).await?, 2);
-    Ok(())
-}
-
-pub async fn an_answer_is_kept_once(site: &Site) -> TestResult {
-    let database = site.open();
-    let mut headers = HeaderBlockBuilder::default();
-    headers.push(b"content-type", b"x/\xff");
-    let headers = headers.finish();
-    let answer = |seq, status| Answer {
-        seq,
-        status,
-        headers: headers.clone(),
-        body: Bytes::from_static(b"\0\xffbody"),
-        body_bytes: 1 << 40,
-        failure: None,
-        took_us: 1234,
-    };
-    let empty =
-        Answer { headers: HeaderBlock::default(), body: Bytes::new(), body_bytes: 0, ..answer(3, 204) };
-    storage::answers::record(&*database, &[answer(1, 200), empty.clone()]).await?;
-    let again = storage::answers::record(&*database, &[answer(2, 599), answer(1, 500)]).await;
-    assert!(matches!(again, Err(DatabaseError::Conflict(_))), "{again:?}");
-    assert_eq!(storage::answers::find(&*database, 1).await?, Some(answer(1, 200)), "the first one stays");
-    assert_eq!(storage::answers::find(&*database, 2).await?, None, "all of them in one commit, or none");
-    assert_eq!(storage::answers::find(&*database, 3).await?, Some(empty));
-    assert_eq!(storage::answers::find(&*database, 4).await?, None);
     Ok(())
 }
 

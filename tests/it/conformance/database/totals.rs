@@ -54,22 +54,14 @@ async fn clear(database: &dyn Database, endpoint: &str) -> TestResult<i64> {
 
 pub async fn a_removal_is_an_entry_and_takes_the_capture_away(site: &Site) -> TestResult {
     const LEFT: Sql = Sql::same(
-        "SELECT (SELECT count(*) FROM body_parts) + (SELECT count(*) FROM answers) + count(*) \
+        "SELECT (SELECT count(*) FROM body_parts) + (SELECT count(*) FROM answer_pages) + count(*) \
          FROM journal WHERE id = $1",
     );
     let database = site.open();
     let (kept, gone) = (capture("a", 0), capture("a", 1));
     appended(&*database, &[gone.clone(), kept.clone()]).await?;
     storage::bodies::record_part(&*database, gone.id, 0, Bytes::from_static(b"part")).await?;
-    let answer = creel::model::Answer {
-        seq: 1,
-        status: 200,
-        headers: gone.headers.clone(),
-        body: Bytes::new(),
-        body_bytes: 0,
-        failure: None,
-        took_us: 1,
-    };
+    let answer = super::answers::answer("a", 1, "");
     storage::answers::record(&*database, &[answer]).await?;
     let id = id_at(NOON_US);
     let entry = storage::removals::remove_one(&*database, &code("a"), gone.id, id, NOON_US + 7, None).await?;
