@@ -13,6 +13,7 @@ use super::accept::Refusal;
 use super::budget::{Budget, Reserved};
 use super::configuration::Configuration;
 use super::judging::{Case, Chosen};
+use super::telling;
 use super::writer::Writer;
 use crate::database::Database;
 use crate::metrics::Metrics;
@@ -69,6 +70,16 @@ pub(super) struct Queued {
     _room: Reserved,
 }
 
+impl Queued {
+    /// Tells the sender what became of its capture.
+    pub fn tell(self, outcome: Result<Accepted, Refusal>, metrics: &Metrics) {
+        metrics.queue_captures.dec();
+        if self.done.send(outcome).is_err() {
+            tracing::trace!("a sender has gone; its capture is kept all the same");
+        }
+    }
+}
+
 impl Journal {
     /// Starts the writer, which ends when the node stops and its queue is empty. It has a thread of its
     /// own: nothing else waits behind a commit, and a commit behind nothing else.
@@ -91,7 +102,7 @@ impl Journal {
             database,
             configuration,
             options,
-            on_commit,
+            committed: telling::start(on_commit, metrics.clone(), shutdown),
             available: available.clone(),
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),

@@ -8,6 +8,7 @@ mod deciding;
 mod journal;
 mod judging;
 mod receive;
+mod telling;
 mod writer;
 
 pub use accept::{Intake, IntakeOptions, Refusal};

@@ -11,11 +11,12 @@ use tokio::time::Instant;
 use super::accept::Refusal;
 use super::configuration::{Configuration, Snapshot};
 use super::deciding::{Decided, decide, split_stateless};
-use super::journal::{Accepted, Availability, JournalOptions, OnCommit, Queued};
-use super::judging::{Chosen, admit};
+use super::journal::{Availability, JournalOptions, Queued};
+use super::judging::admit;
+use super::telling::Committed;
 use crate::database::{Appended, Database, DatabaseError, JournalBatch, StateClaim};
-use crate::metrics::{Metrics, Outcome};
-use crate::model::{Capture, Entry, EntryKind};
+use crate::metrics::Metrics;
+use crate::model::Capture;
 use crate::rules::States;
 use crate::shutdown::Shutdown;
 use crate::storage;
@@ -42,7 +43,8 @@ pub(super) struct Writer {
     pub database: Arc<dyn Database>,
     pub configuration: Arc<Configuration>,
     pub options: JournalOptions,
-    pub on_commit: OnCommit,
+    /// Where what is durable goes.
+    pub committed: mpsc::Sender<Committed>,
     pub available: Arc<Availability>,
     pub metrics: Arc<Metrics>,
     pub shutdown: Shutdown,
@@ -106,7 +108,7 @@ impl Writer {
             let next = waiting.pop_front().expect("there is a front");
             if now.duration_since(next.since) > self.options.commit_deadline {
                 let refusal = if next.has_missed { Refusal::QueueFull } else { Refusal::DatabaseAway };
-                self.tell(next, Err(refusal));
+                self.refuse(next, refusal);
             } else {
                 bytes += next.weight;
                 batch.push(next);
@@ -157,8 +159,10 @@ impl Writer {
                 #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
                 self.metrics.batch_captures.observe(seqs.len() as f64);
                 self.available.set(true);
-                self.remember(decided.states, seqs.last().copied());
-                self.pass_on(batch, seqs, decided.chosen, decided.captures);
+                let Decided { captures, chosen, states } = decided;
+                self.remember(states, seqs.last().copied());
+                // Whoever tells ends after the writer does.
+                drop(self.committed.send(Committed { batch, captures, seqs, chosen }).await);
             }
             Err(NotAppended::Data) if batch.len() > 1 => {
                 let mut first = batch;
@@ -176,7 +180,7 @@ impl Writer {
                     NotAppended::Moved => Refusal::DatabaseAway,
                 };
                 for queued in batch {
-                    self.tell(queued, Err(refusal));
+                    self.refuse(queued, refusal);
                 }
             }
         }
@@ -207,7 +211,7 @@ impl Writer {
                 }
                 place -= 1;
                 let queued = batch.remove(place);
-                self.tell(queued, Err(refusal));
+                self.refuse(queued, refusal);
                 continue;
             }
             let most = self.options.rules_body_bytes_max;
@@ -256,17 +260,6 @@ impl Writer {
         {
             self.states.set(claim.writes);
             self.state_seq = last;
-        }
-    }
-
-    /// Hands the entries on, and tells the senders.
-    fn pass_on(&self, batch: Vec<Queued>, seqs: Vec<i64>, chosen: Vec<Chosen>, captures: Vec<Arc<Capture>>) {
-        captures.iter().for_each(|capture| self.count(capture));
-        let entries = seqs.iter().zip(captures);
-        (self.on_commit)(entries.map(|(&seq, c)| Entry { seq, what: EntryKind::Capture(c) }).collect());
-        for ((queued, seq), chosen) in batch.into_iter().zip(seqs).zip(chosen) {
-            let (capture, body) = (queued.capture.clone(), queued.case.body.clone());
-            self.tell(queued, Ok(Accepted { seq, capture, chosen, body }));
         }
     }
 
@@ -335,10 +328,10 @@ impl Writer {
     async fn refuse_until_back(&mut self, queue: &mut mpsc::Receiver<Queued>) {
         loop {
             for queued in std::mem::take(&mut self.aside) {
-                self.tell(queued, Err(Refusal::DatabaseAway));
+                self.refuse(queued, Refusal::DatabaseAway);
             }
             while let Ok(queued) = queue.try_recv() {
-                self.tell(queued, Err(Refusal::DatabaseAway));
+                self.refuse(queued, Refusal::DatabaseAway);
             }
             if self.shutdown.is_stopped() {
                 queue.close();
@@ -352,21 +345,7 @@ impl Writer {
         }
     }
 
-    /// Counted here, and not where the answer is sent: a sender may be gone by now.
-    fn count(&self, capture: &Capture) {
-        self.metrics.capture_bytes.inc_by(capture.body.bytes);
-        self.metrics.count(match &capture.body {
-            body if body.truncated => Outcome::Truncated,
-            body if body.incomplete && capture.reply.status == 408 => Outcome::TimedOut,
-            body if body.incomplete => Outcome::Incomplete,
-            _ => Outcome::Kept,
-        });
-    }
-
-    fn tell(&self, queued: Queued, outcome: Result<Accepted, Refusal>) {
-        self.metrics.queue_captures.dec();
-        if queued.done.send(outcome).is_err() {
-            tracing::trace!("a sender has gone; its capture is kept all the same");
-        }
+    fn refuse(&self, queued: Queued, refusal: Refusal) {
+        queued.tell(Err(refusal), &self.metrics);
     }
 }
