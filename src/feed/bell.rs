@@ -19,6 +19,12 @@ pub struct Place {
     pub cursor: Cursor,
 }
 
+impl Place {
+    fn is_behind(self, other: Self) -> bool {
+        (self.generation, self.seq) < (other.generation, other.seq)
+    }
+}
+
 #[derive(Default)]
 pub struct Bell {
     sleepers: Mutex<Sleepers>,
@@ -71,12 +77,13 @@ impl Bell {
         self.sleepers().wake_all(behind);
     }
 
-    /// Somebody has seen everything up to a place, and sleeps until there is something for it behind.
-    pub fn sleep(self: &Arc<Self>, filter: Arc<Filter>, seen: Place) -> Sleep {
+    /// Somebody has seen everything up to a place, and sleeps until there is something for it behind. That may be
+    /// further than the hub is, whose newest place is told too: the bell is never ahead of it.
+    pub fn sleep(self: &Arc<Self>, filter: Arc<Filter>, seen: Place, newest: Place) -> Sleep {
         let rung = Arc::new(Notify::new());
         let mut sleepers = self.sleepers();
         if sleepers.by_id.is_empty() {
-            sleepers.pass_over(seen);
+            sleepers.pass_over(if seen.is_behind(newest) { seen } else { newest });
             self.needed.notify_one();
         }
         let id = sleepers.lie_down(filter, seen, rung.clone());
@@ -119,7 +126,10 @@ impl Sleepers {
             let by_code = entry.endpoint().and_then(|code| self.by_code.get(code));
             for id in by_code.into_iter().flatten().chain(&self.wide) {
                 let Some(sleeper) = self.by_id.get_mut(id) else { continue };
-                if sleeper.wanted.is_none() && sleeper.seq < entry.seq && sleeper.filter.passes(entry) {
+                // Numbers say nothing to a sleeper of another journal, who is woken when the bell comes to it.
+                let is_of_this = sleeper.generation == behind.generation;
+                let is_new = is_of_this && sleeper.wanted.is_none() && sleeper.seq < entry.seq;
+                if is_new && sleeper.filter.passes(entry) {
                     sleeper.wake(entry.seq);
                 }
             }
@@ -136,9 +146,9 @@ impl Sleepers {
     }
 
     /// While nobody sleeps, nobody rings: what came meanwhile was for nobody.
-    fn pass_over(&mut self, seen: Place) {
-        if (seen.generation, seen.seq) > (self.place.generation, self.place.seq) {
-            self.place = seen;
+    fn pass_over(&mut self, upto: Place) {
+        if self.place.is_behind(upto) {
+            self.place = upto;
         }
     }
 
@@ -152,7 +162,7 @@ impl Sleepers {
         }
         let mut sleeper = Sleeper { filter, generation, seq, wanted: None, rung };
         // The bell is further: there may be something already. Where it is less far, it will come by.
-        if (generation, seq) < (self.place.generation, self.place.seq) {
+        if seen.is_behind(self.place) {
             sleeper.wake(0);
         }
         self.by_id.insert(id, sleeper);
@@ -228,14 +238,16 @@ mod tests {
         let bell = Arc::new(Bell::default());
         bell.wake_all(place(1, 10));
         let sleeps = [&["a"][..], &["b", "c"], &["x", "a*"], &[], &["z"]]
-            .map(|patterns| bell.sleep(filter(patterns), place(1, 10)));
+            .map(|patterns| bell.sleep(filter(patterns), place(1, 10), place(1, 10)));
         bell.pass([entry(11, "q"), entry(12, "c"), entry(13, "ab")].iter(), place(1, 13));
         assert_eq!(sleeps.each_ref().map(is_rung), [false, true, true, true, false]);
         let passed = sleeps.each_ref().map(|sleep| sleep.passed().map(|place| place.seq));
         assert_eq!(passed, [Some(13), Some(11), Some(12), None, Some(13)]);
         // Who lies down behind the bell is woken at once; before it, it comes by.
-        let (behind, before) =
-            (bell.sleep(filter(&["a"]), place(1, 12)), bell.sleep(filter(&["a"]), place(1, 15)));
+        let (behind, before) = (
+            bell.sleep(filter(&["a"]), place(1, 12), place(1, 15)),
+            bell.sleep(filter(&["a"]), place(1, 15), place(1, 15)),
+        );
         assert_eq!([&behind, &before].map(is_rung), [true, false]);
         bell.pass([entry(15, "a")].iter(), place(1, 15));
         assert!(!is_rung(&before), "it has seen that one");
@@ -251,26 +263,32 @@ mod tests {
         use futures_util::FutureExt as _;
         let bell = Arc::new(Bell::default());
         assert!(bell.needed().now_or_never().is_none());
-        let first = bell.sleep(filter(&["a"]), place(1, 500));
+        let first = bell.sleep(filter(&["a"]), place(1, 500), place(1, 600));
         assert!(bell.needed().now_or_never().is_some());
         assert_eq!(bell.place().seq, 500, "nothing before was for anybody");
-        let second = bell.sleep(filter(&["a"]), place(1, 700));
+        let second = bell.sleep(filter(&["a"]), place(1, 700), place(1, 700));
         assert_eq!(bell.place().seq, 500, "what follows may be for the first");
         drop((first, second));
         assert!(bell.needed().now_or_never().is_none());
-        let behind = bell.sleep(filter(&["a"]), place(1, 400));
+        let behind = bell.sleep(filter(&["a"]), place(1, 400), place(1, 700));
         assert!(bell.place().seq == 500 && is_rung(&behind));
+        drop(behind);
+        // Who comes from a node that is further finds the hub behind, and the bell with it.
+        let ahead = bell.sleep(filter(&["a"]), place(1, 900), place(1, 800));
+        let other = bell.sleep(filter(&["a"]), place(1, 800), place(1, 800));
+        assert_eq!((bell.place().seq, is_rung(&ahead), is_rung(&other)), (800, false, false));
     }
 
     #[test]
     fn numbers_of_another_journal_say_nothing() {
         let bell = Arc::new(Bell::default());
         bell.wake_all(place(1, 100));
-        let sleep = bell.sleep(filter(&["a"]), place(1, 100));
+        let sleep = bell.sleep(filter(&["a"]), place(1, 100), place(1, 100));
         bell.wake_all(place(2, 5));
         assert!(is_rung(&sleep) && sleep.passed().is_none());
         // The hub was there before the bell.
-        let early = bell.sleep(filter(&["a"]), place(3, 1));
+        let early = bell.sleep(filter(&["a"]), place(3, 1), place(3, 1));
+        bell.pass([entry(6, "a")].iter(), place(2, 6));
         assert!(!is_rung(&early) && early.passed().is_none());
         bell.wake_all(place(3, 2));
         assert!(is_rung(&early) && early.passed().is_none());
@@ -310,8 +328,15 @@ mod tests {
                             prop_assert!(entries[seen..upto].iter().find(is_wanted).is_none());
                             seen = upto;
                         }
+                        // What it brings along may be a cursor of a node that is further.
                         seen = seen.max(last);
-                        asleep = Some(bell.sleep(filter.clone(), place(0, i64::try_from(seen).unwrap())));
+                        if size == 5 {
+                            seen = (seen + 1).min(entries.len());
+                        }
+                        let places = [seen, last].map(|seq| place(0, i64::try_from(seq).unwrap()));
+                        let sleep = bell.sleep(filter.clone(), places[0], places[1]);
+                        prop_assert!(!is_rung(&sleep), "there is nothing behind it yet");
+                        asleep = Some(sleep);
                     }
                 }
                 let rung_to = usize::try_from(bell.place().seq).unwrap();

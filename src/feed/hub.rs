@@ -109,6 +109,11 @@ impl Hub {
         self.sequencer().cursor()
     }
 
+    /// The place behind the newest event, by which the bell goes.
+    pub(super) fn newest(&self) -> Place {
+        place_of(&self.sequencer())
+    }
+
     pub(super) fn sequencer(&self) -> MutexGuard<'_, Sequencer> {
         self.sequencer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -245,8 +250,7 @@ impl Hub {
     fn ring_once(&self) -> bool {
         let from = self.bell.place();
         let sequencer = self.sequencer();
-        let newest =
-            Place { generation: sequencer.generation, seq: sequencer.last(), cursor: sequencer.cursor() };
+        let newest = place_of(&sequencer);
         if from.generation == newest.generation && from.seq >= newest.seq {
             return false;
         }
@@ -390,6 +394,10 @@ impl Hub {
             tracing::warn!(error = &error as &dyn std::error::Error, "failed to begin a new epoch");
         }
     }
+}
+
+fn place_of(sequencer: &Sequencer) -> Place {
+    Place { generation: sequencer.generation, seq: sequencer.last(), cursor: sequencer.cursor() }
 }
 
 async fn until(due: Option<Instant>) {

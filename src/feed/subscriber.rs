@@ -176,10 +176,8 @@ impl Subscriber {
                 }
             }
             Wakes::ForItsOwn => {
-                let sleep = {
-                    let seen = Place { generation: self.generation, seq: self.place, cursor: self.cursor };
-                    self.hub.bell.sleep(self.filter.clone(), seen)
-                };
+                let seen = Place { generation: self.generation, seq: self.place, cursor: self.cursor };
+                let sleep = self.hub.bell.sleep(self.filter.clone(), seen, self.hub.newest());
                 self.sleep.insert(sleep).rung().await;
             }
         }

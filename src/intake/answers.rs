@@ -23,7 +23,7 @@ const BATCH: usize = 1_024;
 /// How long answers gather, so that a quiet node does not commit for each.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// Bytes of answers that wait; more are dropped and counted.
+/// Bytes of answers that wait; more are dropped and counted. What is in a batch is packed beside that, 32 MiB at most.
 const QUEUE_BYTES: usize = 64 << 20;
 
 /// The entrance to the log.

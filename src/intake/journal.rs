@@ -70,7 +70,16 @@ pub(super) struct Queued {
     _room: Reserved,
 }
 
+/// What becomes of a capture, for its sender.
+pub(super) type Verdict = oneshot::Receiver<Result<Accepted, Refusal>>;
+
 impl Queued {
+    pub fn new(capture: Arc<Capture>, case: Case, weight: usize, room: Reserved) -> (Self, Verdict) {
+        let (done, verdict) = oneshot::channel();
+        let since = Instant::now();
+        (Self { capture, case, weight, since, has_missed: false, done, _room: room }, verdict)
+    }
+
     /// Tells the sender what became of its capture.
     pub fn tell(self, outcome: Result<Accepted, Refusal>, metrics: &Metrics) {
         metrics.queue_captures.dec();
@@ -127,7 +136,7 @@ impl Journal {
     pub async fn append(&self, capture: Arc<Capture>, case: Case) -> Result<Accepted, Refusal> {
         let verdict = self.queue(capture, case)?;
         match tokio::time::timeout(self.patience, verdict).await {
-            // The writer tells everybody; it is gone only when the node has stopped.
+            // Everybody is told, but where telling panicked or the node has stopped.
             Ok(told) => told.unwrap_or(Err(Refusal::DeadlinePassed)),
             // It is held up itself, as by a disk that does not answer.
             Err(_) => {
@@ -137,11 +146,7 @@ impl Journal {
         }
     }
 
-    fn queue(
-        &self,
-        capture: Arc<Capture>,
-        case: Case,
-    ) -> Result<oneshot::Receiver<Result<Accepted, Refusal>>, Refusal> {
+    fn queue(&self, capture: Arc<Capture>, case: Case) -> Result<Verdict, Refusal> {
         if !self.is_available() {
             return Err(Refusal::DatabaseAway);
         }
@@ -149,9 +154,7 @@ impl Journal {
         let own = matches!(capture.body.content, BodyContent::Parts { .. });
         let weight = capture.weight() + if own { case.body.len() } else { 0 };
         let room = self.room.reserve(weight).ok_or(Refusal::QueueFull)?;
-        let (done, verdict) = oneshot::channel();
-        let queued =
-            Queued { capture, case, weight, since: Instant::now(), has_missed: false, done, _room: room };
+        let (queued, verdict) = Queued::new(capture, case, weight, room);
         self.queue.try_send(queued).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Refusal::QueueFull,
             mpsc::error::TrySendError::Closed(_) => Refusal::DatabaseAway,

@@ -1,6 +1,7 @@
 //! Tells of what is committed, beside the next commit: the feed first, and then the senders, so that who was answered
 //! finds its capture passed on.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -28,7 +29,9 @@ pub fn start(on_commit: OnCommit, metrics: Arc<Metrics>, shutdown: &Shutdown) ->
     let (sender, mut committed) = mpsc::channel::<Committed>(BATCHES);
     shutdown.spawn(async move {
         while let Some(committed) = committed.recv().await {
-            committed.tell(&on_commit, &metrics);
+            // A panic is one batch's: the feed finds its captures in the journal, and its senders hear that they may
+            // have been kept. The process's hook logs and counts it.
+            drop(std::panic::catch_unwind(AssertUnwindSafe(|| committed.tell(&on_commit, &metrics))));
         }
     });
     sender
@@ -55,4 +58,59 @@ fn count(capture: &Capture, metrics: &Metrics) {
         body if body.incomplete => Outcome::Incomplete,
         _ => Outcome::Kept,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use bytes::Bytes;
+    use prometheus_client::metrics::gauge::Gauge;
+    use serde_json::json;
+    use tokio::sync::oneshot::error::TryRecvError;
+    use uuid::Uuid;
+
+    use super::super::budget::Budget;
+    use super::super::journal::Verdict;
+    use super::super::judging::{Ask, Case};
+    use super::*;
+    use crate::rules::sample::{self, SampleOptions};
+
+    fn committed(seq: i64) -> (Committed, Verdict) {
+        let options = SampleOptions { id: Uuid::nil(), now_us: 0, prefix: "r" };
+        let capture = Arc::new(sample::capture(&json!({"endpoint": "a"}), options).unwrap());
+        let case = Case::new(&capture, Ask::Nobody, Bytes::new(), true);
+        let room = Budget::new(1, Gauge::default()).reserve(1).unwrap();
+        let (queued, verdict) = Queued::new(capture.clone(), case, 1, room);
+        let batch = vec![queued];
+        (
+            Committed { batch, captures: vec![capture], seqs: vec![seq], chosen: vec![Chosen::Fallback] },
+            verdict,
+        )
+    }
+
+    #[tokio::test]
+    async fn the_feed_hears_before_the_sender_and_a_panic_is_one_batchs() {
+        let (broken, verdict_of_broken) = committed(1);
+        let (whole, verdict) = committed(2);
+        let verdict = Arc::new(Mutex::new(verdict));
+        let (seen, heard) = (verdict.clone(), Arc::new(Mutex::new(Vec::new())));
+        let told = heard.clone();
+        let on_commit: OnCommit = Box::new(move |entries| {
+            assert!(entries[0].seq != 1, "this one is not told of");
+            let before = matches!(seen.lock().unwrap().try_recv(), Err(TryRecvError::Empty));
+            told.lock().unwrap().push((entries[0].seq, before));
+        });
+        let shutdown = Shutdown::default();
+        let sender = start(on_commit, Arc::default(), &shutdown);
+        for committed in [broken, whole] {
+            assert!(sender.send(committed).await.is_ok());
+        }
+        drop(sender);
+        shutdown.finish().await;
+        assert_eq!(*heard.lock().unwrap(), [(2, true)]);
+        assert!(verdict_of_broken.await.is_err(), "who waits is not left waiting");
+        let verdict = verdict.lock().unwrap().try_recv();
+        assert!(matches!(verdict, Ok(Ok(Accepted { seq: 2, .. }))));
+    }
 }

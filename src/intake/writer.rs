@@ -117,8 +117,8 @@ impl Writer {
         batch
     }
 
-    /// Appends a batch, whatever it takes within the deadline; every sender is told. A batch in which the
-    /// database refuses the data is halved until the capture at fault is alone.
+    /// Appends a batch, whatever it takes within the deadline, and hands it on to be told of; senders that are refused
+    /// are told at once. A batch in which the database refuses the data is halved until the capture at fault is alone.
     #[tracing::instrument(level = "debug", skip_all, fields(captures = batch.len()))]
     async fn commit(&mut self, mut batch: Vec<Queued>) {
         let deadline = batch.first().map_or_else(Instant::now, |q| q.since) + self.options.commit_deadline;
@@ -161,7 +161,7 @@ impl Writer {
                 self.available.set(true);
                 let Decided { captures, chosen, states } = decided;
                 self.remember(states, seqs.last().copied());
-                // Whoever tells ends after the writer does.
+                // It is received for as long as the writer is there.
                 drop(self.committed.send(Committed { batch, captures, seqs, chosen }).await);
             }
             Err(NotAppended::Data) if batch.len() > 1 => {

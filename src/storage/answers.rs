@@ -18,6 +18,9 @@ const PAGES: Table = Table {
     ],
 };
 
+/// Pages that are read at a time: 8 MiB at most.
+const PAGES_AT_A_TIME: i64 = 32;
+
 /// Times that a page is read again because somebody else has changed it meanwhile.
 const TRIES: u32 = 100;
 
@@ -44,16 +47,21 @@ pub async fn find(
     endpoint: &EndpointCode,
     seq: i64,
 ) -> Result<Option<Answer>, DatabaseError> {
-    let mut page = last_over(database, endpoint, seq, i64::MAX).await?;
-    while let Some(Kept { first_seq, content }) = page {
-        match answer_pages::find(&content, endpoint, seq) {
-            Ok(Some(answer)) => return Ok(Some(answer)),
-            Ok(None) => {}
-            Err(unreadable) => warn(first_seq, &unreadable),
+    let mut before = i64::MAX;
+    loop {
+        let pages = pages_over(database, endpoint, seq, before).await?;
+        for Kept { first_seq, content } in &pages {
+            match answer_pages::find(content, endpoint, seq) {
+                Ok(Some(answer)) => return Ok(Some(answer)),
+                Ok(None) => {}
+                Err(unreadable) => warn(*first_seq, &unreadable),
+            }
         }
-        page = last_over(database, endpoint, seq, first_seq).await?;
+        match pages.last() {
+            Some(first) => before = first.first_seq,
+            None => return Ok(None),
+        }
     }
-    Ok(None)
 }
 
 /// A page as it was read.
@@ -69,18 +77,18 @@ impl TryFrom<&Row> for Kept {
     }
 }
 
-/// Of an endpoint's pages that reach over a place the last one that begins before another place. There are several,
-/// since nodes write theirs at the same time, and since some replies are late.
-async fn last_over(
+/// Of an endpoint's pages that reach over a place some that begin before another place, the last first. There are
+/// several, since nodes write theirs at the same time, and since some replies are late.
+async fn pages_over(
     database: &dyn Database,
     endpoint: &EndpointCode,
     seq: i64,
     before: i64,
-) -> Result<Option<Kept>, DatabaseError> {
+) -> Result<Vec<Kept>, DatabaseError> {
     const SQL: Sql = Sql::same(
         "SELECT first_seq, content FROM answer_pages \
          WHERE endpoint = $1 AND first_seq >= $2 AND first_seq <= $3 AND last_seq >= $4 \
-         ORDER BY first_seq DESC LIMIT 1",
+         ORDER BY first_seq DESC LIMIT $5",
     );
     let values = [
         Value::Text(endpoint.to_string()),
@@ -88,8 +96,9 @@ async fn last_over(
         // One bound: of two SQLite takes whichever.
         Value::Int(seq.min(before.saturating_sub(1))),
         Value::Int(seq),
+        Value::Int(PAGES_AT_A_TIME),
     ];
-    database.query(&SQL, &values).await?.first().map(Kept::try_from).transpose()
+    database.query(&SQL, &values).await?.iter().map(Kept::try_from).collect()
 }
 
 /// Removes the answer to the capture at a place.
@@ -124,17 +133,22 @@ async fn strip_over(
     is_gone: impl Fn(i64) -> bool,
 ) -> Result<(), DatabaseError> {
     let mut before = i64::MAX;
-    while let Some(page) = last_over(database, endpoint, seq, before).await? {
-        before = page.first_seq;
-        strip(database, page, |content| {
-            answer_pages::without(content, &is_gone).unwrap_or_else(|unreadable| {
-                warn(before, &unreadable);
-                Left::Nothing
+    loop {
+        let pages = pages_over(database, endpoint, seq, before).await?;
+        if pages.is_empty() {
+            return Ok(());
+        }
+        for page in pages {
+            before = page.first_seq;
+            strip(database, page, |content| {
+                answer_pages::without(content, &is_gone).unwrap_or_else(|unreadable| {
+                    warn(before, &unreadable);
+                    Left::Nothing
+                })
             })
-        })
-        .await?;
+            .await?;
+        }
     }
-    Ok(())
 }
 
 /// Leaves of a page what is to be left of it, whoever else changes it at the same time.
@@ -173,9 +187,6 @@ const ANSWERS_ON_THEIR_WAY: i64 = 100_000;
 /// Places that one sweep looks at.
 const SWEEP_MAX: i64 = 50_000;
 
-/// Pages that a sweep reads at a time: 8 MiB at most.
-const SWEEP_PAGES: i64 = 32;
-
 /// Removes answers to captures that were removed before their answer was written.
 pub async fn sweep(database: &dyn Database) -> Result<(), DatabaseError> {
     const SPAN: Sql = Sql::same(
@@ -213,7 +224,7 @@ async fn sweep_span(database: &dyn Database, from: i64, upto: i64) -> Result<(),
     };
     let mut behind = from.saturating_sub(PAGE_PLACES_MAX + 1);
     loop {
-        let values = [behind, from, upto, SWEEP_PAGES].map(Value::Int);
+        let values = [behind, from, upto, PAGES_AT_A_TIME].map(Value::Int);
         let pages = database.query(&PAGES, &values).await?;
         for row in &pages {
             let page = Kept::try_from(row)?;
