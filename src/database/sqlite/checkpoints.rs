@@ -18,11 +18,12 @@ use super::errors::classify;
 use super::writer;
 use crate::database::DatabaseError;
 
-/// Pages in the log at which a checkpoint begins: 16 MiB.
-const PAGES: i32 = 4_000;
+/// Pages in the log at which a checkpoint begins: 4 MiB. While they are made durable in the file, a commit waits for
+/// the disk: with four times as many, the slowest hundredth of captures took 12 instead of 8 ms.
+const PAGES: i32 = 1_000;
 
 /// Pages that the writer copies itself, and times that the thread goes before it does so in any case.
-const REST: i32 = 500;
+const REST: i32 = 250;
 const PASSES_MAX: u32 = 4;
 
 /// Stands for the number of pages that were copied while they are being copied.
