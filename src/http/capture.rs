@@ -298,3 +298,17 @@ pub fn problem_answer(problem: Problem) -> Answer {
     let body = actix_web::body::MessageBody::try_into_bytes(response.into_body());
     Answer::plain(builder, body.unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    /// The memory that a request takes from its first moment, and that is copied on its way into its box.
+    fn future_bytes<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_requests_memory_is_small() {
+        let bytes = future_bytes(super::capture);
+        assert!(bytes <= 2_048, "{bytes} bytes: what is rare belongs into a box");
+    }
+}
