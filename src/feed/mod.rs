@@ -9,6 +9,7 @@ mod large;
 mod look;
 mod message;
 mod publisher;
+mod ringing;
 mod sequencer;
 mod subscriber;
 mod waiter;
