@@ -116,14 +116,9 @@ impl Reception {
         Ok(None)
     }
 
-    /// Journals what was received, and waits until it is durable; to be called once.
+    /// Journals what was received, and waits until it is durable.
     /// The reply is the one that is given where nobody who is asked has another.
-    pub async fn finish(
-        &mut self,
-        ending: Ending,
-        reply: ReplyChoice,
-        ask: Ask,
-    ) -> Result<Accepted, Refusal> {
+    pub async fn finish(mut self, ending: Ending, reply: ReplyChoice, ask: Ask) -> Result<Accepted, Refusal> {
         let large = self.state.as_ref().is_some_and(|state| {
             state.parts > 0 || state.buffer.len() > self.intake.options.body_inline_bytes_max
         });
@@ -192,7 +187,7 @@ impl Reception {
 impl Drop for Reception {
     fn drop(&mut self) {
         let Some(state) = self.state.take() else { return };
-        let mut reception = Self { intake: self.intake.clone(), state: Some(state) };
+        let reception = Self { intake: self.intake.clone(), state: Some(state) };
         let _in_runtime = self.intake.runtime.enter();
         self.intake.shutdown.spawn(async move {
             let nothing = ReplyChoice::of(ReplySource::Nothing, 0);

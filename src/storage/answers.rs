@@ -47,21 +47,15 @@ pub async fn find(
     endpoint: &EndpointCode,
     seq: i64,
 ) -> Result<Option<Answer>, DatabaseError> {
-    let mut before = i64::MAX;
-    loop {
-        let pages = pages_over(database, endpoint, seq, before).await?;
-        for Kept { first_seq, content } in &pages {
-            match answer_pages::find(content, endpoint, seq) {
-                Ok(Some(answer)) => return Ok(Some(answer)),
-                Ok(None) => {}
-                Err(unreadable) => warn(*first_seq, &unreadable),
-            }
-        }
-        match pages.last() {
-            Some(first) => before = first.first_seq,
-            None => return Ok(None),
+    let mut pages = PagesOver::new(database, endpoint, seq);
+    while let Some(Kept { first_seq, content }) = pages.next().await? {
+        match answer_pages::find(&content, endpoint, seq) {
+            Ok(Some(answer)) => return Ok(Some(answer)),
+            Ok(None) => {}
+            Err(unreadable) => warn(first_seq, &unreadable),
         }
     }
+    Ok(None)
 }
 
 /// A page as it was read.
@@ -77,28 +71,43 @@ impl TryFrom<&Row> for Kept {
     }
 }
 
-/// Of an endpoint's pages that reach over a place some that begin before another place, the last first. There are
-/// several, since nodes write theirs at the same time, and since some replies are late.
-async fn pages_over(
-    database: &dyn Database,
-    endpoint: &EndpointCode,
+/// An endpoint's pages that reach over a place, the last first. There are several, since nodes write theirs at the same
+/// time, and since some replies are late.
+struct PagesOver<'a> {
+    database: &'a dyn Database,
+    endpoint: &'a EndpointCode,
     seq: i64,
-    before: i64,
-) -> Result<Vec<Kept>, DatabaseError> {
-    const SQL: Sql = Sql::same(
-        "SELECT first_seq, content FROM answer_pages \
-         WHERE endpoint = $1 AND first_seq >= $2 AND first_seq <= $3 AND last_seq >= $4 \
-         ORDER BY first_seq DESC LIMIT $5",
-    );
-    let values = [
-        Value::Text(endpoint.to_string()),
-        Value::Int(seq.saturating_sub(PAGE_PLACES_MAX)),
-        // One bound: of two SQLite takes whichever.
-        Value::Int(seq.min(before.saturating_sub(1))),
-        Value::Int(seq),
-        Value::Int(PAGES_AT_A_TIME),
-    ];
-    database.query(&SQL, &values).await?.iter().map(Kept::try_from).collect()
+    /// Those that begin behind this were read.
+    upto: i64,
+    read: std::vec::IntoIter<Kept>,
+}
+
+impl<'a> PagesOver<'a> {
+    fn new(database: &'a dyn Database, endpoint: &'a EndpointCode, seq: i64) -> Self {
+        Self { database, endpoint, seq, upto: seq, read: Vec::new().into_iter() }
+    }
+
+    async fn next(&mut self) -> Result<Option<Kept>, DatabaseError> {
+        const SQL: Sql = Sql::same(
+            "SELECT first_seq, content FROM answer_pages \
+             WHERE endpoint = $1 AND first_seq >= $2 AND first_seq <= $3 AND last_seq >= $4 \
+             ORDER BY first_seq DESC LIMIT $5",
+        );
+        if self.read.as_slice().is_empty() {
+            let values = [
+                Value::Text(self.endpoint.to_string()),
+                Value::Int(self.seq.saturating_sub(PAGE_PLACES_MAX)),
+                Value::Int(self.upto),
+                Value::Int(self.seq),
+                Value::Int(PAGES_AT_A_TIME),
+            ];
+            let rows = self.database.query(&SQL, &values).await?;
+            self.read = rows.iter().map(Kept::try_from).collect::<Result<Vec<_>, _>>()?.into_iter();
+        }
+        let page = self.read.next();
+        self.upto = page.as_ref().map_or(self.upto, |page| page.first_seq.saturating_sub(1));
+        Ok(page)
+    }
 }
 
 /// Removes the answer to the capture at a place.
@@ -132,23 +141,18 @@ async fn strip_over(
     seq: i64,
     is_gone: impl Fn(i64) -> bool,
 ) -> Result<(), DatabaseError> {
-    let mut before = i64::MAX;
-    loop {
-        let pages = pages_over(database, endpoint, seq, before).await?;
-        if pages.is_empty() {
-            return Ok(());
-        }
-        for page in pages {
-            before = page.first_seq;
-            strip(database, page, |content| {
-                answer_pages::without(content, &is_gone).unwrap_or_else(|unreadable| {
-                    warn(before, &unreadable);
-                    Left::Nothing
-                })
+    let mut pages = PagesOver::new(database, endpoint, seq);
+    while let Some(page) = pages.next().await? {
+        let first_seq = page.first_seq;
+        strip(database, page, |content| {
+            answer_pages::without(content, &is_gone).unwrap_or_else(|unreadable| {
+                warn(first_seq, &unreadable);
+                Left::Nothing
             })
-            .await?;
-        }
+        })
+        .await?;
     }
+    Ok(())
 }
 
 /// Leaves of a page what is to be left of it, whoever else changes it at the same time.

@@ -8,13 +8,10 @@ use std::time::{Duration, Instant};
 use creel::app;
 use creel::broker::LocalBroker;
 use creel::config::{self, Source};
-use creel::database::{
-    Appended, Database, DatabaseError, Dialect, JournalBatch, Migrate, Migrated, PoolUse, Row, Sql, Table,
-    Value,
-};
 use libtest_mimic::Trial;
 
 use crate::harness::client::Load;
+use crate::harness::meddled::{Meddled, Meddling};
 use crate::harness::node::Node;
 use crate::harness::{Needs, TestResult, eventually, trials, workplace};
 
@@ -71,55 +68,15 @@ async fn a_file_that_is_locked_is_told_and_waited_for() -> TestResult {
     node.check_unharmed().await
 }
 
-/// A database whose next commit takes as long as it is told to.
-struct Stuck {
-    inner: Arc<dyn Database>,
-    is_stuck: Arc<AtomicBool>,
-}
+/// The next commit takes as long as it is told to.
+struct Stuck(Arc<AtomicBool>);
 
 #[async_trait::async_trait]
-impl Database for Stuck {
-    fn dialect(&self) -> Dialect {
-        self.inner.dialect()
-    }
-
-    async fn append(&self, batch: &JournalBatch<'_>) -> Result<Appended, DatabaseError> {
-        while self.is_stuck.load(Ordering::SeqCst) {
+impl Meddling for Stuck {
+    async fn append(&self) {
+        while self.0.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        self.inner.append(batch).await
-    }
-
-    async fn execute(&self, sql: &Sql, values: &[Value]) -> Result<u64, DatabaseError> {
-        self.inner.execute(sql, values).await
-    }
-
-    async fn query(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
-        self.inner.query(sql, values).await
-    }
-
-    async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError> {
-        self.inner.batch(statements).await
-    }
-
-    async fn insert(&self, table: &'static Table, rows: Vec<Vec<Value>>) -> Result<(), DatabaseError> {
-        self.inner.insert(table, rows).await
-    }
-
-    async fn migrate(&self, mode: Migrate) -> Result<Migrated, DatabaseError> {
-        self.inner.migrate(mode).await
-    }
-
-    async fn durability(&self) -> Result<String, DatabaseError> {
-        self.inner.durability().await
-    }
-
-    fn pool(&self) -> PoolUse {
-        self.inner.pool()
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
     }
 }
 
@@ -131,7 +88,7 @@ async fn a_disk_that_does_not_answer_is_told_and_waited_for() -> TestResult {
         ..Source::default()
     })?;
     let is_stuck = Arc::new(AtomicBool::new(false));
-    let stuck = Stuck { inner: app::open_database(&settings)?, is_stuck: is_stuck.clone() };
+    let stuck = Meddled { inner: app::open_database(&settings)?, before: Stuck(is_stuck.clone()) };
     let node = app::Node::start_with(settings, Arc::new(stuck), Arc::new(LocalBroker::new())).await?;
     let (http, url) = (reqwest::Client::new(), format!("http://{}/r/a", node.capture_address()));
     let post = || async { TestResult::Ok(http.post(&url).body("x").send().await?) };

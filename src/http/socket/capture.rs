@@ -50,7 +50,7 @@ pub async fn open(
         state.metrics.count(refusal.outcome());
         of_refusal(refusal, state.settings.journal.retry_after_s)
     };
-    let mut reception = Reception::begin(state.intake.clone(), head, None).await.map_err(refused)?;
+    let reception = Reception::begin(state.intake.clone(), head, None).await.map_err(refused)?;
     let accepted = reception.finish(Ending::Complete, choice, Ask::Nobody).await.map_err(refused)?;
 
     let (send, frames) = mpsc::channel(SEND_QUEUE);

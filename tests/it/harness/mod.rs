@@ -2,6 +2,7 @@
 
 mod asking;
 pub mod client;
+pub mod meddled;
 mod needs;
 pub mod node;
 pub mod ports;

@@ -1,10 +1,10 @@
 //! What was answered: found where it stands among others, and gone with its capture.
 
-use creel::database::{Dialect, Migrated, PoolUse, Row, Table};
 use creel::model::{Answer, HeaderBlock};
 use futures_util::future::try_join_all;
 
 use super::*;
+use crate::harness::meddled::{Meddled, Meddling};
 
 /// An answer to the capture at a place, with a body.
 pub fn answer(endpoint: &str, seq: i64, body: &str) -> Answer {
@@ -192,55 +192,14 @@ pub async fn answers_of_one_page_are_removed_at_once(site: &Site) -> TestResult 
     Ok(())
 }
 
-/// A database to which something happens between two steps of a removal: before its batch.
-struct Meanwhile {
-    inner: Arc<dyn Database>,
-    /// Is written; without one the batch is not.
-    answer: Option<Answer>,
-}
+/// What happens between two steps of a removal: an answer is written, or without one the node dies.
+struct Meanwhile(Option<Answer>);
 
 #[async_trait::async_trait]
-impl Database for Meanwhile {
-    fn dialect(&self) -> Dialect {
-        self.inner.dialect()
-    }
-
-    async fn append(&self, batch: &JournalBatch<'_>) -> Result<Appended, DatabaseError> {
-        self.inner.append(batch).await
-    }
-
-    async fn execute(&self, sql: &Sql, values: &[Value]) -> Result<u64, DatabaseError> {
-        self.inner.execute(sql, values).await
-    }
-
-    async fn query(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
-        self.inner.query(sql, values).await
-    }
-
-    async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError> {
-        let Some(answer) = &self.answer else { return Err(DatabaseError::Unavailable("it died".into())) };
-        storage::answers::record(&*self.inner, [answer]).await?;
-        self.inner.batch(statements).await
-    }
-
-    async fn insert(&self, table: &'static Table, rows: Vec<Vec<Value>>) -> Result<(), DatabaseError> {
-        self.inner.insert(table, rows).await
-    }
-
-    async fn migrate(&self, mode: Migrate) -> Result<Migrated, DatabaseError> {
-        self.inner.migrate(mode).await
-    }
-
-    async fn durability(&self) -> Result<String, DatabaseError> {
-        self.inner.durability().await
-    }
-
-    fn pool(&self) -> PoolUse {
-        self.inner.pool()
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
+impl Meddling for Meanwhile {
+    async fn batch(&self, inner: &dyn Database) -> Result<(), DatabaseError> {
+        let Some(answer) = &self.0 else { return Err(DatabaseError::Unavailable("it died".into())) };
+        storage::answers::record(inner, [answer]).await
     }
 }
 
@@ -252,11 +211,11 @@ pub async fn an_answer_goes_before_its_capture_and_one_that_comes_meanwhile_afte
     let captures = caught(&*database, "a", 3).await?;
     let batch = [1, 2].map(|seq| answer("a", seq, &format!("marker-{seq};")));
     storage::answers::record(&*database, &batch).await?;
-    let dying = Meanwhile { inner: database.clone(), answer: None };
+    let dying = Meddled { inner: database.clone(), before: Meanwhile(None) };
     assert!(remove(&dying, "a", captures[0].1).await.is_err());
     assert!(!is_kept(&*database, "marker-1;").await?);
     assert_eq!(storage::journal::find_seq(&*database, captures[0].1).await?, Some(1), "it is there still");
-    let late = Meanwhile { inner: database.clone(), answer: Some(answer("a", 3, "marker-3;")) };
+    let late = Meddled { inner: database.clone(), before: Meanwhile(Some(answer("a", 3, "marker-3;"))) };
     assert!(remove(&late, "a", captures[2].1).await?);
     assert!(!is_kept(&*database, "marker-3;").await?);
     assert_eq!(answered(&*database, "a", 3).await?, [2]);
