@@ -11,9 +11,7 @@ use creel::config::{self, Source};
 use libtest_mimic::Trial;
 use tokio::sync::{Mutex, watch};
 
-use crate::harness::client::{
-    Framing, Load, Subscriber, captures, check_exactly_once_in_order, check_has_all,
-};
+use crate::harness::client::{Framing, Load, Reader, Subscriber, check_stream};
 use crate::harness::node::sum_samples;
 use crate::harness::servers::shared_postgres;
 use crate::harness::{Needs, TestResult, eventually, trials};
@@ -94,24 +92,19 @@ async fn a_broker_that_loses_repeats_and_reorders_is_made_good() -> TestResult {
         nodes.push(Node::start_with(settings, opened, shim.clone()).await?);
     }
     let addresses: Vec<String> = nodes.iter().map(|node| node.capture_address().to_string()).collect();
-    let mut subscribers = Vec::new();
+    let mut readers = Vec::new();
     for address in &addresses {
         let mut subscriber = Subscriber::open(Framing::WebSocket, address, "endpoint=a").await?;
         subscriber.read_until(PATIENCE, |message| message["type"] == "ready").await?;
-        subscribers.push(subscriber);
+        readers.push(Reader::start(subscriber));
     }
     let load = Load::start(SENDERS, &addresses, "/r/a");
     eventually(PATIENCE, "so many captures", || async { load.acknowledged() >= CAPTURES }).await;
     let sent = load.stop().await;
     assert_eq!((sent.broken, sent.refused.len()), (0, 0), "{:?}", sent.refused);
-    for subscriber in &mut subscribers {
-        let messages = subscriber.read_captures(sent.acknowledged.len(), PATIENCE).await?;
-        check_exactly_once_in_order(&messages)?;
-        let captures = captures(&messages);
-        assert!(
-            captures.iter().map(|capture| capture["seq"].as_u64()).eq((1..).map(Some).take(captures.len()))
-        );
-        check_has_all(&captures, &sent.acknowledged)?;
+    let last = i64::try_from(sent.acknowledged.len())?;
+    for reader in readers {
+        check_stream(&reader.read_up_to(last, PATIENCE).await?, &sent, last)?;
     }
     for address in &addresses {
         let metrics = reqwest::get(format!("http://{address}/metrics")).await?.text().await?;
@@ -119,7 +112,6 @@ async fn a_broker_that_loses_repeats_and_reorders_is_made_good() -> TestResult {
         let by_broker = sum_samples(&metrics, "creel_feed_events_total", &[("way", "broker")])?;
         assert!(repaired > 0.0 && by_broker > 0.0, "{repaired} and {by_broker}: the shim does nothing");
     }
-    drop(subscribers);
     for node in nodes {
         assert!(node.stop().await, "it did not stop in time");
     }

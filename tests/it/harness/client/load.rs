@@ -20,9 +20,17 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Senders at work.
 pub struct Load {
-    stop: CancellationToken,
-    acknowledged: Arc<AtomicU64>,
+    control: Arc<Control>,
     senders: JoinSet<Sent>,
+}
+
+/// What senders and their test tell each other.
+#[derive(Default)]
+struct Control {
+    stop: CancellationToken,
+    acknowledged: AtomicU64,
+    /// Between two requests of a sender.
+    pause_ms: AtomicU64,
 }
 
 /// What became of everything that was sent.
@@ -35,7 +43,8 @@ pub struct Sent {
     pub broken: u64,
     /// The longest that an answer took.
     pub slowest: Duration,
-    /// Size of each body, at least.
+    /// Where to, and the size of each body, at least.
+    pub path: String,
     pub body_bytes: usize,
 }
 
@@ -69,30 +78,34 @@ impl Load {
 
     /// The same, with bodies of at least so many bytes.
     pub fn start_large(senders: usize, nodes: &[String], path: &str, body_bytes: usize) -> Self {
-        let stop = CancellationToken::new();
-        let acknowledged = Arc::new(AtomicU64::new(0));
+        let control = Arc::<Control>::default();
         let mut set = JoinSet::new();
         for sender in 0..senders {
-            let (nodes, path) = (nodes.to_vec(), path.to_owned());
-            set.spawn(send_until(stop.clone(), acknowledged.clone(), sender, nodes, path, body_bytes));
+            let sent = Sent { path: path.to_owned(), body_bytes, ..Sent::default() };
+            set.spawn(send_until_stopped(control.clone(), sender, nodes.to_vec(), sent));
         }
-        Self { stop, acknowledged, senders: set }
+        Self { control, senders: set }
+    }
+
+    /// From now on each sender waits so long before its next request.
+    pub fn pause(&self, pause: Duration) {
+        self.control.pause_ms.store(pause.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Requests answered 2xx so far.
     pub fn acknowledged(&self) -> u64 {
-        self.acknowledged.load(Ordering::Relaxed)
+        self.control.acknowledged.load(Ordering::Relaxed)
     }
 
     /// Lets each sender finish its request, and gathers what they did.
     pub async fn stop(self) -> Sent {
-        self.stop.cancel();
+        self.control.stop.cancel();
         let mut all = Sent::default();
         for sent in self.senders.join_all().await {
             all.acknowledged.extend(sent.acknowledged);
             all.broken += sent.broken;
             all.slowest = all.slowest.max(sent.slowest);
-            all.body_bytes = sent.body_bytes;
+            (all.path, all.body_bytes) = (sent.path, sent.body_bytes);
             for (status, count) in sent.refused {
                 *all.refused.entry(status).or_default() += count;
             }
@@ -101,26 +114,27 @@ impl Load {
     }
 }
 
-async fn send_until(
-    stop: CancellationToken,
-    acknowledged: Arc<AtomicU64>,
+async fn send_until_stopped(
+    control: Arc<Control>,
     sender: usize,
     nodes: Vec<String>,
-    path: String,
-    body_bytes: usize,
+    mut sent: Sent,
 ) -> Sent {
-    let mut sent = Sent { body_bytes, ..Sent::default() };
     let mut node = sender;
     let mut connection = None;
     for number in 0.. {
-        if stop.is_cancelled() {
+        let pause = Duration::from_millis(control.pause_ms.load(Ordering::Relaxed));
+        if !pause.is_zero() {
+            control.stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+        }
+        if control.stop.is_cancelled() {
             break;
         }
         let host = &nodes[node % nodes.len()];
         let began = Instant::now();
-        let body = body(sender, number, body_bytes);
+        let body = body(sender, number, sent.body_bytes);
         let name = format!("{sender}-{number}");
-        let sending = send(&mut connection, host, &path, method(number), &name, &body);
+        let sending = send(&mut connection, host, &sent.path, method(number), &name, &body);
         let answer = tokio::time::timeout(ANSWER_LIMIT, sending).await;
         if matches!(answer, Ok(Ok(_))) {
             sent.slowest = sent.slowest.max(began.elapsed());
@@ -129,7 +143,7 @@ async fn send_until(
             Ok(Ok(response)) if (200..300).contains(&response.status) => {
                 let capture_id = response.header(ID_HEADER).unwrap_or_default().to_owned();
                 sent.acknowledged.push(Acknowledged { capture_id, sender, number });
-                acknowledged.fetch_add(1, Ordering::Relaxed);
+                control.acknowledged.fetch_add(1, Ordering::Relaxed);
             }
             Ok(Ok(response)) => {
                 *sent.refused.entry(response.status).or_default() += 1;
