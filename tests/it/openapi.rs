@@ -12,6 +12,7 @@ use crate::harness::{Needs, TestResult, check_problem, eventually, trials};
 
 mod conforming;
 mod document;
+mod hostile;
 
 use document::Document;
 
@@ -22,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
             the_document_tells_of_every_route_and_no_other,
             every_operation_answers_as_the_document_says,
             every_message_of_the_stream_is_as_the_document_says,
+            every_operation_refuses_what_is_no_document,
             the_document_is_served_as_it_stands,
             the_page_is_made_of_files_of_the_node,
             the_description_can_be_turned_off,
@@ -59,6 +61,10 @@ async fn every_operation_answers_as_the_document_says() -> TestResult {
 
 async fn every_message_of_the_stream_is_as_the_document_says() -> TestResult {
     conforming::check_messages_of_the_stream().await
+}
+
+async fn every_operation_refuses_what_is_no_document() -> TestResult {
+    hostile::check_that_every_operation_refuses().await
 }
 
 async fn the_document_is_served_as_it_stands() -> TestResult {
