@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, Version};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use super::answer::{Answer, answer, dribbled};
 use super::client::Ends;
 use super::drain::draining;
-use super::net::{unpanicked, unsent};
+use super::net::{framed, unpanicked};
 use super::problem::{Kind, Problem, of_refusal};
 use super::state::State;
 use super::{cors, socket};
@@ -43,17 +44,14 @@ pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Da
         Ok(response) => response,
         Err(problem) => {
             let mut response = problem.error_response();
-            let mut allowed = HttpResponse::Ok();
-            cors::allow(&mut allowed, request.headers(), &state.settings.cors.capture);
-            for (name, value) in allowed.finish().headers() {
-                response.headers_mut().append(name.clone(), value.clone());
-            }
+            let of_endpoint = endpoint_of(&request).ok().map(|endpoint| cors_of(&state, &endpoint));
+            let rules = of_endpoint.as_deref().unwrap_or(&state.settings.cors.capture);
+            cors::allow(response.headers_mut(), request.headers(), rules);
             response
         }
     };
     span.record("status", response.status().as_u16());
-    let is_head = request.method() == Method::HEAD;
-    let response = if is_head { response.map_body(|_, body| unsent(&body)) } else { response };
+    let response = framed(response, &request);
     match payload {
         Payload::None => response,
         rest => response.map_body(|_, body| draining(body, rest)),
@@ -71,7 +69,7 @@ async fn catch(
     let endpoint = endpoint_of(request).inspect_err(|_| {
         state.metrics.count(Outcome::InvalidCode);
     })?;
-    let ends = Ends::of(request, &settings.server.trusted_proxies);
+    let ends = Ends::of(request, &settings.server.trusted_proxies, settings.server.proxy_headers);
     let refused = |refusal: crate::intake::Refusal| {
         state.metrics.count(refusal.outcome());
         of_refusal(refusal, settings.journal.retry_after_s)
@@ -90,16 +88,14 @@ async fn catch(
     };
 
     let id = head.id;
+    let is_preflight = head.is_preflight();
     let announced = announced(request);
     let mut reception = Reception::begin(state.intake.clone(), head, announced).await.map_err(refused)?;
-    // What follows a CONNECT or an upgrade is no body.
-    let ending = if unopened.is_some() || request.method() == Method::CONNECT {
-        drop(payload.take());
-        Ending::Complete
-    } else {
-        receive(&mut reception, payload, state).await.map_err(refused)?
-    };
-    let choice = choose(ending, request, unopened.as_ref());
+    if is_endless(request) {
+        *payload = up_to(payload.take(), announced.unwrap_or(0));
+    }
+    let ending = receive(&mut reception, payload, state).await.map_err(refused)?;
+    let choice = choose(ending, is_preflight, unopened.as_ref());
     let ask = match choice.source {
         ReplySource::Default => Ask::Rules { too_large: Kind::BodyTooLarge.status() },
         _ => Ask::Nobody,
@@ -111,7 +107,7 @@ async fn catch(
 
     let Answer { mut response, body, dribble, failure } = match (ending, unopened) {
         (Ending::Complete, Some(problem)) => problem_answer(problem),
-        (Ending::Complete, None) if is_preflight => preflight(request, state, &accepted),
+        (Ending::Complete, None) if is_preflight => Answer::plain(HttpResponse::NoContent(), Bytes::new()),
         (Ending::Complete, None) => answer(&accepted, request, state).await,
         (Ending::TooLarge, _) => problem_answer(Problem::because(
             Kind::BodyTooLarge,
@@ -121,16 +117,19 @@ async fn catch(
         (Ending::SenderGone, _) => problem_answer(Problem::new(Kind::BodyIncomplete)),
     };
     response.insert_header((CAPTURE_ID, id.to_string()));
-    if !is_preflight {
-        cors::allow(&mut response, request.headers(), cors_of(state, &accepted.capture.endpoint).as_ref());
-    }
     if ending != Ending::Complete {
         response.force_close();
     }
-    let response = match dribble {
+    let mut response = match dribble {
         Some(dribble) => dribbled(response, body.clone(), dribble),
         None => response.body(body.clone()),
     };
+    let rules = cors_of(state, &accepted.capture.endpoint);
+    if is_preflight {
+        cors::allow_preflight(response.headers_mut(), request.headers(), &rules);
+    } else {
+        cors::allow(response.headers_mut(), request.headers(), &rules);
+    }
     let sent = if request.method() == Method::HEAD { Bytes::new() } else { body };
     record_answer(state, &accepted, &response, &sent, failure, started);
     Ok(response)
@@ -226,6 +225,26 @@ fn announced(request: &HttpRequest) -> Option<u64> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// Whether the framework hands on all that follows, to the connection's end: a body is only what was announced of it.
+fn is_endless(request: &HttpRequest) -> bool {
+    let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    !is_chunked && (request.method() == Method::CONNECT || socket::names_websocket(request))
+}
+
+/// So many octets; where there are fewer, the sender has gone.
+fn up_to(payload: Payload, length: u64) -> Payload {
+    let pieces = stream::try_unfold((payload, length), |(mut payload, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let mut piece = payload.next().await.unwrap_or(Err(PayloadError::Incomplete(None)))?;
+        piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        let left = left - piece.len() as u64;
+        Ok(Some((piece, (payload, left))))
+    });
+    Payload::Stream { payload: Box::pin(pieces) }
+}
+
 /// Reads the body to its end, or to whatever ends it before.
 async fn receive(
     reception: &mut Reception,
@@ -255,12 +274,12 @@ async fn receive(
     }
 }
 
-fn choose(ending: Ending, request: &HttpRequest, unopened: Option<&Problem>) -> ReplyChoice {
+fn choose(ending: Ending, is_preflight: bool, unopened: Option<&Problem>) -> ReplyChoice {
     if let (Ending::Complete, Some(problem)) = (ending, unopened) {
         return ReplyChoice::of(ReplySource::WebSocket, problem.kind.status());
     }
     let (source, status) = match ending {
-        Ending::Complete if cors::is_preflight(request) => (ReplySource::Preflight, 204),
+        Ending::Complete if is_preflight => (ReplySource::Preflight, 204),
         Ending::Complete => (ReplySource::Default, 200),
         Ending::TooLarge => (ReplySource::Limit, Kind::BodyTooLarge.status()),
         Ending::TimedOut => (ReplySource::Limit, Kind::BodyTimeout.status()),
@@ -268,13 +287,6 @@ fn choose(ending: Ending, request: &HttpRequest, unopened: Option<&Problem>) -> 
         Ending::SenderGone => (ReplySource::Limit, Kind::BodyIncomplete.status()),
     };
     ReplyChoice::of(source, status)
-}
-
-fn preflight(request: &HttpRequest, state: &State, accepted: &Accepted) -> Answer {
-    let mut response = HttpResponse::NoContent();
-    let rules = cors_of(state, &accepted.capture.endpoint);
-    cors::allow_preflight(&mut response, request.headers(), rules.as_ref());
-    Answer::plain(response, Bytes::new())
 }
 
 /// The CORS rules of an endpoint, which may have its own.

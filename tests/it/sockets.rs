@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::client::{KEY, VERSION_13, WebSocket, frame, handshake, opcode};
+use crate::harness::client::{Connection, KEY, VERSION_13, WebSocket, frame, handshake, opcode};
 use crate::harness::node::Node;
 use crate::harness::{Needs, TestResult, body_of, capture_id, check_problem, eventually, trials};
 
@@ -25,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
             text_that_is_not_utf8_closes_with_1007,
             a_frame_may_come_byte_by_byte,
             a_handshake_that_is_none_is_caught_as_a_request,
+            an_upgrade_may_name_others_first_but_not_in_http_1_0,
             sockets_have_a_ceiling,
             a_stopping_node_closes_with_1012,
     }
@@ -294,8 +295,48 @@ async fn a_handshake_that_is_none_is_caught_as_a_request() -> TestResult {
         assert_eq!(kept["kind"], "http");
         assert_eq!(kept["reply"], json!({"source": "websocket", "status": status}));
     }
+    for (length, sent, incomplete) in [
+        ("Content-Length: 7", "content and more", false),
+        ("Content-Length: 7", "conte", true),
+        ("Transfer-Encoding: chunked", "7\r\ncontent\r\n0\r\n\r\n", false),
+    ] {
+        let mut connection = Connection::open(&host).await?;
+        let head = "POST /r/hands HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+        connection.send(format!("{head}{length}\r\n\r\n{sent}").as_bytes()).await?;
+        if incomplete {
+            connection.end_sending().await?;
+        }
+        let kept = node.kept(&connection.response().await?).await?;
+        let expected =
+            json!({"content": if incomplete { "conte" } else { "content" }, "incomplete": incomplete});
+        for (name, value) in expected.as_object().ok_or("no object")? {
+            assert_eq!(&kept["body"][name], value, "{length} {sent}");
+        }
+    }
     let (_, stream) = handshake(&host, "/api/stream", VERSION_13).await?;
     check_problem(&stream, 400, "invalid-websocket-handshake")?;
+    Ok(())
+}
+
+async fn an_upgrade_may_name_others_first_but_not_in_http_1_0() -> TestResult {
+    let node = echoing().await?;
+    for (version, upgrade, status) in [
+        ("1.1", "Upgrade: foo\r\nUpgrade: WebSocket\r\n", 101),
+        ("1.0", "Upgrade: websocket\r\n", 200),
+        ("1.1", "Upgrade: foo, websocket\r\n", 200),
+    ] {
+        let mut connection = Connection::open(node.address()).await?;
+        let head = format!("GET /r/up HTTP/{version}\r\nHost: a\r\nConnection: Upgrade\r\n{upgrade}");
+        connection.send(format!("{head}{VERSION_13}{KEY}\r\n").as_bytes()).await?;
+        let answer = connection.response().await?;
+        assert_eq!(answer.status, status, "{version} {upgrade}");
+        if status == 101 {
+            connection.send(&frame(0x80 | opcode::TEXT, true, b"hello")).await?;
+            assert_eq!(connection.bytes(7).await?, frame(0x80 | opcode::TEXT, false, b"hello"));
+        } else {
+            assert_eq!(node.kept(&answer).await?["kind"], "http", "{version} {upgrade}");
+        }
+    }
     Ok(())
 }
 

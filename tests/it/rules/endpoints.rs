@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
             an_endpoint_answers_where_no_rule_does,
             an_endpoint_has_a_body_limit_of_its_own,
             an_endpoint_may_want_a_secret,
+            a_preflight_need_not_say_the_secret,
             secrets_are_never_shown,
             an_endpoint_may_name_the_addresses_that_send,
             an_endpoint_has_cors_of_its_own,
@@ -130,6 +131,30 @@ async fn an_endpoint_may_want_a_secret() -> TestResult {
     Ok(())
 }
 
+async fn a_preflight_need_not_say_the_secret() -> TestResult {
+    let node = Node::builder().start().await?;
+    let access = json!({"header": {"name": "X-Key", "secret": "s3cret"}});
+    put(&node, "a", json!({"access": access})).await?;
+    put(&node, "b", json!({"access": access, "allowed_sources": ["192.0.2.0/24"]})).await?;
+    let preflight = "Origin: https://page.example\r\nAccess-Control-Request-Method: POST\r\n\
+                     Access-Control-Request-Headers: x-key\r\n";
+    let allowed = node.request("OPTIONS", "/r/a", preflight).await?;
+    assert_eq!((allowed.status, allowed.header("access-control-allow-headers")), (204, Some("x-key")));
+    assert_eq!(kept(&node, &allowed).await?["reply"]["source"], "preflight");
+    check_problem(&node.request("OPTIONS", "/r/b", preflight).await?, 403, "address-denied")?;
+    for (method, headers, body) in [
+        ("OPTIONS", "Origin: https://page.example\r\n", ""),
+        ("OPTIONS", preflight, "x"),
+        ("POST", preflight, ""),
+    ] {
+        let refused = send(&node, method, "/r/a", headers, body).await?;
+        check_problem(&refused, 401, "secret-needed").map_err(|error| format!("{headers}: {error}"))?;
+    }
+    let headers = "Origin: https://page.example\r\nX-Key: s3cret\r\n";
+    assert_eq!(send(&node, "POST", "/r/a", headers, "x").await?.status, 200);
+    Ok(())
+}
+
 async fn secrets_are_never_shown() -> TestResult {
     let node = Node::builder().setting("log.level", "trace").start().await?;
     let shown =
@@ -148,9 +173,9 @@ async fn an_endpoint_may_name_the_addresses_that_send() -> TestResult {
     let node = Node::builder().setting("server.trusted_proxies", "127.0.0.1").start().await?;
     put(&node, "a", json!({"allowed_sources": ["192.0.2.0/24", "2001:db8::1"]})).await?;
     for (address, status) in
-        [("192.0.2.7", 200), ("[2001:db8::1]", 200), ("192.0.3.7", 403), ("127.0.0.1", 403)]
+        [("192.0.2.7", 200), ("2001:db8::1", 200), ("192.0.3.7", 403), ("127.0.0.1", 403)]
     {
-        let headers = format!("Forwarded: for=\"{address}\"\r\n");
+        let headers = format!("X-Forwarded-For: {address}\r\nForwarded: for=192.0.2.7\r\n");
         let answer = send(&node, "POST", "/r/a", &headers, "").await?;
         assert_eq!(answer.status, status, "{address}");
         if status == 403 {
@@ -162,7 +187,10 @@ async fn an_endpoint_may_name_the_addresses_that_send() -> TestResult {
 
 async fn an_endpoint_has_cors_of_its_own() -> TestResult {
     let node = Node::builder().start().await?;
-    put(&node, "a", json!({"cors": {"allow_origins": ["https://one.example"], "max_age_s": 7}})).await?;
+    let cors = json!({"allow_origins": ["https://one.example"], "max_age_s": 7});
+    put(&node, "a", json!({"cors": cors})).await?;
+    let access = json!({"header": {"name": "X-Key", "secret": "s3cret"}});
+    put(&node, "closed", json!({"cors": cors, "access": access})).await?;
     let preflight = "Origin: ORIGIN\r\nAccess-Control-Request-Method: PUT\r\n";
     for (origin, allowed) in [("https://one.example", true), ("https://two.example", false)] {
         let asked = node.request("OPTIONS", "/r/a", &preflight.replace("ORIGIN", origin)).await?;
@@ -172,6 +200,12 @@ async fn an_endpoint_has_cors_of_its_own() -> TestResult {
         assert_eq!(
             (sent.status, sent.header("access-control-allow-origin")),
             (200, allowed.then_some(origin))
+        );
+        let refused = send(&node, "POST", "/r/closed", &format!("Origin: {origin}\r\n"), "").await?;
+        assert_eq!(
+            (refused.status, refused.header("access-control-allow-origin")),
+            (401, allowed.then_some(origin)),
+            "refusals too"
         );
     }
     Ok(())
