@@ -16,6 +16,7 @@ pub fn hub(feed: &config::Feed) -> HubOptions {
         gap_wait: feed.gap_wait(),
         head_poll: feed.head_poll(),
         catch_up_page: feed.catch_up_page,
+        catch_up_bytes_max: feed.catch_up_bytes_max,
         catch_up_readers_max: feed.catch_up_readers_max,
     }
 }

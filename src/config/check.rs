@@ -102,6 +102,7 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         ("feed.ring_bytes_max", feed.ring_bytes_max),
         ("feed.parked_max", feed.parked_max),
         ("feed.catch_up_page", feed.catch_up_page as usize),
+        ("feed.catch_up_bytes_max", feed.catch_up_bytes_max),
         ("feed.catch_up_readers_max", feed.catch_up_readers_max),
         ("feed.publish_queue_max", feed.publish_queue_max),
         ("stream.subscribers_max", stream.subscribers_max),

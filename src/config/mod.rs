@@ -140,6 +140,7 @@ pub struct Feed {
     head_poll_ms: u64,
     pub parked_max: usize,
     pub catch_up_page: u32,
+    pub catch_up_bytes_max: usize,
     pub catch_up_readers_max: usize,
     pub publish_queue_max: usize,
     pub broker_capture_bytes_max: usize,

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::bell::Bell;
+use super::lent::Pages;
 use super::look::Looks;
 use super::message::{self, Announced};
 use super::sequencer::{Gap, Offered, Passed, RingLimits, Sequencer};
@@ -32,6 +33,7 @@ pub struct HubOptions {
     pub gap_wait: Duration,
     pub head_poll: Duration,
     pub catch_up_page: u32,
+    pub catch_up_bytes_max: usize,
     pub catch_up_readers_max: usize,
 }
 
@@ -42,6 +44,8 @@ pub struct Hub {
     /// How many read from the database at a time to catch up: of those that stream, and of those that wait.
     pub(super) readers: Semaphore,
     pub(super) waiting_readers: Semaphore,
+    /// What was read so, and is not sent or judged yet.
+    pub(super) pages: Arc<Pages>,
     sequencer: Mutex<Sequencer>,
     looks: Looks,
     /// Wakes who sleeps until there is something for it.
@@ -73,6 +77,7 @@ impl Hub {
         let hub = Self {
             readers: Semaphore::new(options.catch_up_readers_max),
             waiting_readers: Semaphore::new(options.catch_up_readers_max),
+            pages: Pages::new(options.catch_up_bytes_max),
             database,
             options,
             metrics,

@@ -9,10 +9,11 @@ use super::bell::{Place, Sleep};
 use super::event::{Encoded, Event};
 use super::hub::Hub;
 use super::large::LargeEvent;
+use super::lent::{Keep, Lent, Page};
 use super::window::Window;
 use crate::database::DatabaseError;
 use crate::model::wire::BodyForm;
-use crate::model::{Cursor, EntryKind, Filter, Since};
+use crate::model::{Cursor, Entry, EntryKind, Filter, Since};
 use crate::storage;
 
 /// Events that are taken from the ring at a time.
@@ -21,7 +22,7 @@ pub(super) const TAKE_MAX: usize = 128;
 /// What a subscriber is to be sent.
 #[derive(Debug, Clone)]
 pub enum Item {
-    Event(Arc<Event>),
+    Event(Lent),
     /// Retention has removed captures of these endpoints that the subscriber has not seen.
     Truncated {
         cursor: Cursor,
@@ -46,6 +47,8 @@ pub struct Subscriber {
     from_us: i64,
     catching_up: bool,
     window: Window,
+    /// The page that was returned last.
+    page: Option<Keep>,
     pending: Vec<Item>,
     changes: watch::Receiver<()>,
     wakes: Wakes,
@@ -86,6 +89,7 @@ impl Subscriber {
             from_us: i64::MIN,
             catching_up: false,
             window: Window::default(),
+            page: None,
             pending: Vec::new(),
             changes,
             wakes,
@@ -127,7 +131,14 @@ impl Subscriber {
             .then(|| LargeEvent::new(self.hub.database.clone(), capture.id, encoded.json(), b"}"))
     }
 
-    /// Waits for what is to be sent next; never empty. Safe to cancel: what was not returned comes again.
+    /// Goes back to before an event that was returned and is not there any more: it is the next again.
+    pub fn return_before(&mut self, seq: i64) {
+        self.place = seq - 1;
+        self.cursor = Cursor { seq: self.place, digest: 0, ..self.cursor };
+    }
+
+    /// Waits for what is to be sent next; never empty. Safe to cancel: what was not returned comes again. What was
+    /// returned before is not asked for any more.
     ///
     /// # Errors
     /// Where the database is needed and does not answer. Calling again goes on at the same place.
@@ -140,6 +151,7 @@ impl Subscriber {
     /// # Errors
     /// As [`Self::next`] does.
     pub async fn next_up_to(&mut self, seq: i64) -> Result<Vec<Item>, DatabaseError> {
+        self.page = None;
         loop {
             if !self.pending.is_empty() {
                 return Ok(std::mem::take(&mut self.pending));
@@ -217,7 +229,8 @@ impl Subscriber {
         }
         drop(sequencer);
         self.settle(false);
-        Taken::Items(self.wanted(events))
+        let wanted = events.iter().filter(|event| self.wants(&event.entry));
+        Taken::Items(wanted.map(|event| Item::Event(Lent::of_ring(event))).collect())
     }
 
     /// Reads a page behind the place from the database; a bounded number of subscribers do so at a time.
@@ -232,14 +245,16 @@ impl Subscriber {
         let page = self.window.read(&hub, &self.filter, self.place, head.seq).await?;
         // Trims are read after the page, so that what was trimmed before it was read is told.
         let mut items = self.trims().await?;
-        let events: Vec<Arc<Event>> =
-            page.entries.into_iter().map(|entry| Arc::new(Event::new(epoch, entry))).collect();
-        (self.place, self.cursor) = match events.last() {
-            Some(newest) if newest.entry.seq == page.upto => (page.upto, newest.cursor),
+        (self.place, self.cursor) = match page.entries.last() {
+            Some(newest) if newest.seq == page.upto => {
+                (page.upto, Cursor::behind(epoch, page.upto, newest.id()))
+            }
             _ if page.upto == head.seq => (head.seq, head),
             _ => (page.upto, Cursor { epoch, seq: page.upto, digest: 0 }),
         };
-        items.extend(self.wanted(events));
+        let page = Page::new(epoch, page.entries.into_iter().filter(|entry| self.wants(entry)).collect());
+        items.extend(page.lend().map(Item::Event));
+        self.page = Some(hub.pages.keep(page));
         Ok(items)
     }
 
@@ -252,17 +267,12 @@ impl Subscriber {
         readers.acquire().await.map_err(|error| DatabaseError::Unavailable(error.into()))
     }
 
-    fn wanted(&self, events: Vec<Arc<Event>>) -> Vec<Item> {
-        let from_us = self.from_us;
-        let recent = |event: &Event| match &event.entry.what {
-            EntryKind::Capture(capture) => capture.received_us >= from_us,
+    fn wants(&self, entry: &Entry) -> bool {
+        let is_recent = match &entry.what {
+            EntryKind::Capture(capture) => capture.received_us >= self.from_us,
             _ => true,
         };
-        events
-            .into_iter()
-            .filter(|event| self.filter.passes(&event.entry) && recent(event))
-            .map(Item::Event)
-            .collect()
+        self.filter.passes(entry) && is_recent
     }
 
     /// Tells of captures that were trimmed behind the place, once.

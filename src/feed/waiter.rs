@@ -206,8 +206,12 @@ impl Waiter {
             let began = Instant::now();
             let mut decided = None;
             match item {
-                Item::Event(event) => {
-                    let event = event.clone();
+                Item::Event(lent) => {
+                    let Some(event) = lent.get() else {
+                        self.subscriber.return_before(lent.seq);
+                        self.queue.clear();
+                        return Ok(None);
+                    };
                     match &event.entry.what {
                         EntryKind::Capture(capture) => match self.look(capture).await? {
                             Some(true) => {

@@ -9,8 +9,18 @@ use crate::model::{Entry, Filter};
 use crate::storage::width::{WIDTH_MAX, WIDTH_MIN, next_width};
 use crate::storage::{journal, scans};
 
-/// How wide the next page is, in places, where it is of some endpoints alone.
-pub struct Window(i64);
+/// A page ends where its entries weigh so much.
+const PAGE_BYTES_MAX: usize = 512 * 1024;
+
+/// Rows that are asked for before it is known what they weigh.
+const ROWS_FIRST: usize = 16;
+
+pub struct Window {
+    /// How wide the next page is, in places, where it is of some endpoints alone.
+    width: i64,
+    /// How many rows are asked for next, by what the last ones weighed.
+    rows: usize,
+}
 
 pub struct Page {
     /// Those that may pass the filter, oldest first.
@@ -21,7 +31,7 @@ pub struct Page {
 
 impl Default for Window {
     fn default() -> Self {
-        Self(16 * WIDTH_MIN)
+        Self { width: 16 * WIDTH_MIN, rows: ROWS_FIRST }
     }
 }
 
@@ -37,30 +47,53 @@ impl Window {
         place: i64,
         head: i64,
     ) -> Result<Page, DatabaseError> {
-        let (database, limit) = (hub.database.as_ref(), hub.options.catch_up_page);
-        let ended = |entries: &[Entry], upto| match entries.last() {
-            Some(newest) if entries.len() >= limit as usize => newest.seq,
-            _ => upto,
-        };
+        let database = hub.database.as_ref();
+        let limit = u32::try_from(self.rows).unwrap_or(u32::MAX).min(hub.options.catch_up_page);
         let only = filter.narrowed();
         if only.is_of_all() {
             let entries = journal::list_after(database, place, head, limit).await?;
-            return Ok(Page { upto: ended(&entries, head), entries });
+            return Ok(self.cut(entries, limit, head));
         }
-        let width = std::mem::replace(&mut self.0, WIDTH_MIN);
+        let width = std::mem::replace(&mut self.width, WIDTH_MIN);
         // An index leads to the entries of one endpoint, so that those of others are not looked at.
         let is_of_one = only.endpoint.is_some();
         let upto = if is_of_one { head } else { head.min(place.saturating_add(width)) };
         let asked = Instant::now();
         let entries = journal::list_after_of(database, &only, place, upto, limit).await?;
-        let mut upto = ended(&entries, upto);
-        let full_page = (entries.len() >= limit as usize).then(|| upto.saturating_sub(place));
-        self.0 = next_width(width, asked.elapsed(), full_page, WIDTH_MAX);
-        if entries.is_empty() && upto < head {
+        let took = asked.elapsed();
+        let mut page = self.cut(entries, limit, upto);
+        let full_page = (page.upto < upto).then(|| page.upto.saturating_sub(place));
+        self.width = next_width(width, took, full_page, WIDTH_MAX);
+        if page.entries.is_empty() && page.upto < head {
             // Retention leaves wide gaps. What was committed before is there by now, or is gone.
-            let next = scans::next_place(database, upto).await?;
-            upto = next.map_or(head, |next| head.min(next - 1));
+            let next = scans::next_place(database, page.upto).await?;
+            page.upto = next.map_or(head, |next| head.min(next - 1));
         }
-        Ok(Page { entries, upto })
+        Ok(page)
+    }
+
+    /// Of what was read up to a place no more than a page may weigh, but one entry at least.
+    fn cut(&mut self, mut entries: Vec<Entry>, limit: u32, upto: i64) -> Page {
+        let is_full = entries.len() >= limit as usize;
+        let sums = entries.iter().scan(0, |sum, entry| {
+            *sum += entry.weight();
+            Some(*sum)
+        });
+        let fitting = sums.take_while(|sum| *sum <= PAGE_BYTES_MAX).count().max(1);
+        let is_cut = fitting < entries.len();
+        entries.truncate(fitting);
+        if is_cut {
+            self.rows = fitting;
+        } else if is_full {
+            let weight = entries.iter().map(Entry::weight).sum::<usize>().max(1);
+            let fitting = PAGE_BYTES_MAX.saturating_mul(entries.len()) / weight;
+            // What comes may weigh more.
+            self.rows = fitting.min(4 * entries.len());
+        }
+        let upto = match entries.last() {
+            Some(newest) if is_full || is_cut => newest.seq,
+            _ => upto,
+        };
+        Page { entries, upto }
     }
 }

@@ -1,7 +1,8 @@
 //! Bearer tokens. What is kept of a secret is its SHA-256: it is 256 random bits, so that there is nothing to
 //! guess, and nothing that a slow hash would make harder.
 //!
-//! Every change raises the mark `tokens` in the same commit, by which nodes see that they must read anew.
+//! Every change raises the mark `tokens` in the same commit, by which nodes see that they must read anew; and nothing
+//! else does, since a node of which no mark was ever raised asks nobody for a token.
 
 use super::configuration;
 use crate::database::{Database, DatabaseError, Row, Sql, Value};
@@ -121,8 +122,11 @@ pub async fn create(
     ];
     let over = vec![Value::Int(token.created_us - SHOWN_AFTERWARDS_US)];
     let of_maker = vec![Value::Text(maker.unwrap_or_default().to_owned()), Value::Int(token.created_us)];
-    // The mark comes first: whoever changes tokens waits for it, and sees what was done before.
-    let statements = [(&RAISE, vec![]), (&SWEEP, over), (&MAKER, of_maker), (&INSERT, values)];
+    const RAISE: Sql = Sql::same(
+        "UPDATE marks SET seq = seq + 1 WHERE name = 'tokens' AND EXISTS (SELECT 1 FROM tokens WHERE id = $1)",
+    );
+    let made = vec![Value::Text(token.id.clone())];
+    let statements = [(&LOCK, vec![]), (&SWEEP, over), (&MAKER, of_maker), (&INSERT, values), (&RAISE, made)];
     let results = database.batch(&statements).await?;
     if !results[3].is_empty() {
         return Ok(Ok(()));
@@ -139,12 +143,21 @@ pub async fn revoke(database: &dyn Database, id: &str, now_us: i64) -> Result<Ve
            UNION SELECT r.token FROM runs r JOIN of ON r.opened_by = of.id WHERE r.token IS NOT NULL) \
          UPDATE tokens SET revoked_us = $2 WHERE id IN (SELECT id FROM of) AND revoked_us IS NULL RETURNING id",
     );
+    // One that was revoked in this very microsecond before is no harm.
+    const RAISE: Sql = Sql::same(
+        "UPDATE marks SET seq = seq + 1 WHERE name = 'tokens' AND EXISTS (SELECT 1 FROM tokens WHERE revoked_us = $1)",
+    );
     let values = vec![Value::Text(id.to_owned()), Value::Int(now_us)];
-    let results = database.batch(&[(&RAISE, vec![]), (&REVOKE, values)]).await?;
+    let statements = [(&LOCK, vec![]), (&REVOKE, values), (&RAISE, vec![Value::Int(now_us)])];
+    let results = database.batch(&statements).await?;
     results[1].iter().map(|row| row.text(0).map(str::to_owned)).collect()
 }
 
-const RAISE: Sql = Sql::same("UPDATE marks SET seq = seq + 1 WHERE name = 'tokens'");
+/// Comes first: whoever changes tokens waits for the mark, and sees what was done before.
+const LOCK: Sql = Sql {
+    postgres: "SELECT seq FROM marks WHERE name = 'tokens' FOR UPDATE",
+    sqlite: "SELECT seq FROM marks WHERE name = 'tokens'",
+};
 
 /// A page of tokens by id, which is by time; those that are over too, for a while.
 pub async fn list(

@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         Needs::NOTHING =>
             many_large_bodies_at_once_stay_within_bounds,
             readers_that_read_nothing_stay_within_bounds,
+            readers_that_stop_while_they_catch_up_stay_within_bounds,
             what_is_begun_and_never_ended_stays_within_bounds,
     }
 }
@@ -98,6 +99,44 @@ async fn readers_that_read_nothing_stay_within_bounds() -> TestResult {
     .await;
     // One that reads after all is fed everything, from the database where the ring has moved on.
     let messages = readers[0].read_captures(200, SOON).await?;
+    check_exactly_once_in_order(&messages)?;
+    node.check_unharmed().await
+}
+
+/// Each is at another place, behind the ring, and is read another page; whoever reads on after all is sent everything.
+async fn readers_that_stop_while_they_catch_up_stay_within_bounds() -> TestResult {
+    const CAPTURES: usize = 600;
+    const READERS: usize = 200;
+    let builder = Node::builder().setting("log.level", "warn").setting("feed.ring_events_max", 16);
+    let node = builder.start().await?;
+    let idle = node.resident_bytes()?;
+    let body = "y".repeat(60_000);
+    let request = format!("POST /r/a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut sender = Connection::open(node.address()).await?;
+    for _ in 0..CAPTURES {
+        sender.send(request.as_bytes()).await?;
+        assert_eq!(sender.response().await?.status, 200);
+    }
+    let mut first = Subscriber::open(Framing::Ndjson, &node.address(), "since=earliest").await?;
+    first.read_captures(1, SOON).await?;
+    let stalling = async {
+        let mut readers = Vec::new();
+        for _ in 0..READERS {
+            let mut reader = Connection::open(node.address()).await?;
+            reader.send(b"GET /api/stream?since=earliest HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+            assert_eq!(reader.head_only().await?.status, 200);
+            readers.push(reader);
+        }
+        // The word that it is ready, and the beginning of its first event.
+        for reader in &mut readers {
+            reader.next_chunk().await?;
+            reader.next_chunk().await?;
+        }
+        TestResult::Ok(readers)
+    };
+    let (_readers, most) = watched(&node, stalling).await?;
+    assert!(most - idle < ROOM_BYTES, "memory has grown by {} MiB", (most - idle) / 1024 / 1024);
+    let messages = first.read_captures(CAPTURES - 1, SOON).await?;
     check_exactly_once_in_order(&messages)?;
     node.check_unharmed().await
 }

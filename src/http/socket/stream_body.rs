@@ -16,7 +16,7 @@ use super::notice::Notice;
 use super::wanted::Wanted;
 use crate::access::{Leave, Places};
 use crate::database::DatabaseError;
-use crate::feed::{Event, Item, LargeEvent, Subscriber};
+use crate::feed::{Event, Item, LargeEvent, Lent, Subscriber};
 use crate::http::api::captures::slices;
 use crate::http::state::State;
 use crate::model::Cursor;
@@ -64,7 +64,7 @@ enum Out {
     /// What continues the bytes before.
     More(Bytes),
     /// An event that is encoded when its turn comes.
-    Event(Arc<Event>),
+    Event(Lent),
     /// An event sent piece by piece.
     Large(Box<Large>),
 }
@@ -121,14 +121,12 @@ impl StreamBody {
             let first = if self.is_held() { None } else { self.queue.pop_front() };
             match first {
                 Some(Out::Bytes(bytes) | Out::More(bytes)) => return Some((Ok(bytes), self)),
-                Some(Out::Event(event)) => match self.reader.wanted.has(&event).await {
-                    Ok(true) => self.begin(&event),
-                    Ok(false) => {}
-                    Err(error) => {
-                        self.queue.push_front(Out::Event(event));
+                Some(Out::Event(lent)) => {
+                    if let Err(error) = self.begin_if_wanted(&lent).await {
+                        self.queue.push_front(Out::Event(lent));
                         self.pause(&error);
                     }
-                },
+                }
                 Some(Out::Large(large)) => match self.piece_of(large).await {
                     Ok(()) => {}
                     // In the middle of a message nothing else can be said.
@@ -185,10 +183,9 @@ impl StreamBody {
     }
 
     fn take(&mut self, items: Vec<Item>) {
-        self.state.metrics.deliveries.inc_by(items.len() as u64);
         for item in items {
             match item {
-                Item::Event(event) => self.queue.push_back(Out::Event(event)),
+                Item::Event(lent) => self.queue.push_back(Out::Event(lent)),
                 Item::Truncated { cursor, endpoints } => {
                     let cursor = self.reader.places.write(cursor);
                     self.say(&Notice::Truncated { cursor, endpoints });
@@ -199,6 +196,34 @@ impl StreamBody {
                 }
             }
         }
+    }
+
+    async fn begin_if_wanted(&mut self, lent: &Lent) -> Result<(), DatabaseError> {
+        let Some(event) = lent.get() else {
+            self.queue.push_front(Out::Event(lent.clone()));
+            self.give_back();
+            return Ok(());
+        };
+        if self.reader.wanted.has(&event).await? {
+            self.state.metrics.deliveries.inc();
+            self.begin(&event);
+        }
+        Ok(())
+    }
+
+    /// Gives back what was taken and is not sent: it is taken again, by the filter that is then.
+    fn give_back(&mut self) {
+        if let Some(seq) = self.first_held() {
+            self.queue.retain(|out| !matches!(out, Out::Event(_)));
+            self.subscriber.return_before(seq);
+        }
+    }
+
+    fn first_held(&self) -> Option<i64> {
+        self.queue.iter().find_map(|out| match out {
+            Out::Event(lent) => Some(lent.seq),
+            _ => None,
+        })
     }
 
     /// Encodes an event when its turn comes. What is sealed is made for one subscriber, so that this is also
@@ -299,8 +324,8 @@ impl StreamBody {
     /// The place behind what was sent, or was left out, as the client is shown it.
     fn cursor_before_held(&self) -> String {
         match self.queue.front() {
-            Some(Out::Event(event)) => {
-                let before = Cursor { seq: event.entry.seq - 1, digest: 0, ..event.cursor };
+            Some(Out::Event(lent)) => {
+                let before = Cursor { seq: lent.seq - 1, digest: 0, ..self.subscriber.cursor() };
                 self.reader.places.write(before)
             }
             _ => self.cursor(),

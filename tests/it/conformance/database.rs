@@ -141,6 +141,7 @@ macro_rules! conformance {
         })
         .chain(conformance! { $site, $needs, tokens =>
             a_token_is_live_until_it_is_revoked_or_expires,
+            what_changes_no_token_raises_no_mark,
             no_more_tokens_are_made_than_nodes_hold,
             what_is_over_makes_no_token,
             of_all_that_claim_a_ticket_one_has_it,

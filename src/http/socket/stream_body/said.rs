@@ -61,6 +61,7 @@ impl StreamBody {
                 let wanted = self.reader.wanted.changed(r#match.as_ref());
                 match (filter(&endpoint, &method, self.reader.leave.identity()), form, wanted) {
                     (Ok(filter), Some(form), Ok(wanted)) => {
+                        self.give_back();
                         self.subscriber.change(filter, form);
                         self.reader.wanted = wanted;
                         Ok(())

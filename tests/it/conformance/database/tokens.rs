@@ -57,6 +57,24 @@ pub async fn a_token_is_live_until_it_is_revoked_or_expires(site: &Site) -> Test
     Ok(())
 }
 
+/// A node takes a mark that was raised for "there was a token once", and asks for one from then on.
+pub async fn what_changes_no_token_raises_no_mark(site: &Site) -> TestResult {
+    let database = site.open();
+    let before = tokens::version(&*database).await?;
+    assert!(tokens::revoke(&*database, "nothing", NOON_US).await?.is_empty());
+    let refused = tokens::create(&*database, &token("refused", None), Some("nobody"), &hash(1)).await?;
+    assert_eq!(refused, Err(NotMade::MakerIsOver));
+    assert_eq!(tokens::version(&*database).await?, before);
+    let made = token("made", None);
+    assert_eq!(tokens::create(&*database, &made, None, &hash(2)).await?, Ok(()));
+    assert_eq!(tokens::version(&*database).await?, before + 1);
+    for _ in 0..2 {
+        tokens::revoke(&*database, &made.id, NOON_US).await?;
+        assert!(tokens::version(&*database).await? > before + 1);
+    }
+    Ok(())
+}
+
 pub async fn no_more_tokens_are_made_than_nodes_hold(site: &Site) -> TestResult {
     const FILL: Sql = Sql {
         postgres: "INSERT INTO tokens (id, name, hash, scope, created_us) \
