@@ -8,6 +8,7 @@ mod hub;
 mod large;
 mod look;
 mod message;
+mod parked;
 mod publisher;
 mod ringing;
 mod sequencer;
