@@ -31,19 +31,44 @@ pub enum Announced {
     Seq(i64),
 }
 
-/// Encodes entries into as many messages as they need.
-pub fn encode(node: Uuid, epoch: i64, entries: Vec<Entry>, entry_bytes_max: usize) -> Vec<Bytes> {
+impl Announced {
+    pub fn seq(&self) -> i64 {
+        match self {
+            Self::Entry(entry) => entry.seq,
+            Self::Seq(seq) => *seq,
+        }
+    }
+
+    /// How many bytes it holds, about.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Entry(entry) => entry.weight(),
+            Self::Seq(_) => size_of::<Self>(),
+        }
+    }
+}
+
+/// What is told of entries; they are shared, and those over so many bytes are not held.
+pub fn announce(entries: &[Entry], entry_bytes_max: usize) -> Vec<Announced> {
+    let announced = |entry: &Entry| match entry.weight() > entry_bytes_max {
+        true => Announced::Seq(entry.seq),
+        false => Announced::Entry(entry.clone()),
+    };
+    entries.iter().map(announced).collect()
+}
+
+/// Encodes what is announced into as many messages as it needs.
+pub fn encode(node: Uuid, epoch: i64, announced: Vec<Announced>) -> Vec<Bytes> {
     let mut messages = Vec::new();
-    let mut items = Vec::with_capacity(entries.len());
+    let mut items = Vec::with_capacity(announced.len());
     let mut bytes = 0;
-    for entry in entries {
-        let weight = entry.weight();
-        let item = if weight > entry_bytes_max { Announced::Seq(entry.seq) } else { Announced::Entry(entry) };
-        if bytes + weight.min(entry_bytes_max) > ENTRIES_BYTES_MAX && !items.is_empty() {
+    for item in announced {
+        let weight = item.weight();
+        if bytes + weight > ENTRIES_BYTES_MAX && !items.is_empty() {
             messages.push(encoded(node, bytes, &Message { epoch, items: std::mem::take(&mut items) }));
             bytes = 0;
         }
-        bytes += weight.min(entry_bytes_max);
+        bytes += weight;
         items.push(item);
     }
     messages.push(encoded(node, bytes, &Message { epoch, items }));

@@ -9,6 +9,7 @@ mod large;
 mod lent;
 mod look;
 mod message;
+mod parked;
 mod publisher;
 mod ringing;
 mod sequencer;

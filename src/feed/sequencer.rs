@@ -2,12 +2,13 @@
 //!
 //! Pure: it reads neither database nor clock, and waits for nobody.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::event::Event;
+use super::parked::Parked;
 use crate::metrics::Way;
 use crate::model::{Cursor, Entry, EntryKind, Removal};
 
@@ -35,7 +36,7 @@ pub struct Sequencer {
     ring_floor: i64,
     ring: VecDeque<Arc<Event>>,
     ring_bytes: usize,
-    parked: BTreeMap<i64, Offered>,
+    parked: Parked,
     /// The highest number that is known to be committed.
     known: i64,
     /// Another entry came for a place that was passed on.
@@ -48,6 +49,8 @@ pub struct RingLimits {
     pub events_max: usize,
     pub bytes_max: usize,
     pub parked_max: usize,
+    /// Of what is parked; past it an entry is parked by its number alone.
+    pub parked_bytes_max: usize,
 }
 
 /// What passing on has done.
@@ -96,7 +99,7 @@ impl Sequencer {
             ring_floor: 0,
             ring: VecDeque::new(),
             ring_bytes: 0,
-            parked: BTreeMap::new(),
+            parked: Parked::new(limits),
             known: 0,
             diverged: false,
             limits,
@@ -159,11 +162,7 @@ impl Sequencer {
                     self.push(entry);
                     self.unpark(&mut passed);
                 }
-                // What finds no room is read from the database when its turn has come.
-                offered if self.parked.len() < self.limits.parked_max => {
-                    drop(self.parked.insert(seq, offered));
-                }
-                _ => {}
+                offered => self.parked.put(seq, offered),
             }
         }
         passed
@@ -182,7 +181,6 @@ impl Sequencer {
             self.last = upto;
             self.last_id = None;
         }
-        self.parked = self.parked.split_off(&(self.last + 1));
         self.unpark(&mut passed);
         passed
     }
@@ -191,10 +189,10 @@ impl Sequencer {
         if self.diverged {
             return Gap::Diverged;
         }
-        match self.parked.get(&(self.last + 1)) {
-            Some(_) => Gap::Announced,
-            None if self.known > self.last => Gap::Waiting { behind: self.last },
-            None => Gap::None,
+        match self.known > self.last {
+            true if self.parked.has(self.last + 1) => Gap::Announced,
+            true => Gap::Waiting { behind: self.last },
+            false => Gap::None,
         }
     }
 
@@ -218,14 +216,9 @@ impl Sequencer {
     }
 
     fn unpark(&mut self, passed: &mut Passed) {
-        while let Some(next) = self.parked.first_entry() {
-            if *next.key() != self.last + 1 || matches!(next.get(), Offered::Seq(_)) {
-                return;
-            }
-            if let Offered::Entry(entry, way) = next.remove() {
-                passed.count(way);
-                self.push(entry);
-            }
+        while let Some((entry, way)) = self.parked.take(self.last + 1) {
+            passed.count(way);
+            self.push(entry);
         }
     }
 
@@ -277,7 +270,8 @@ mod tests {
     }
 
     fn sequencer(parked_max: usize) -> Sequencer {
-        Sequencer::new(RingLimits { events_max: 10_000, bytes_max: usize::MAX, parked_max })
+        let parked_bytes_max = usize::MAX;
+        Sequencer::new(RingLimits { events_max: 10_000, bytes_max: usize::MAX, parked_max, parked_bytes_max })
     }
 
     fn seqs(sequencer: &Sequencer) -> Vec<i64> {
@@ -314,6 +308,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_much_to_be_parked_is_read() {
+        let mut sequencer = sequencer(10);
+        sequencer.parked =
+            Parked::new(RingLimits { parked_bytes_max: 2 * entry(1).weight(), ..sequencer.limits });
+        let passed = sequencer.offer([2, 3, 4, 5, 1].map(|seq| Offered::Entry(entry(seq), Way::Local)));
+        assert_eq!((passed.local, sequencer.gap(), sequencer.known()), (3, Gap::Announced, 5));
+        sequencer.fill(vec![entry(4), entry(5)], 5);
+        assert_eq!((seqs(&sequencer), sequencer.gap()), (vec![1, 2, 3, 4, 5], Gap::None));
+    }
+
+    #[test]
     fn another_entry_for_a_place_that_was_is_told() {
         let mut sequencer = sequencer(10);
         sequencer.offer((1..=3).map(|seq| Offered::Entry(entry(seq), Way::Local)));
@@ -330,8 +335,8 @@ mod tests {
 
     #[test]
     fn the_ring_says_where_it_begins() {
-        let limits = RingLimits { events_max: 2, bytes_max: usize::MAX, parked_max: 1 };
-        let mut sequencer = Sequencer::new(limits);
+        let mut sequencer = sequencer(1);
+        sequencer.limits.events_max = 2;
         sequencer.offer((1..=5).map(|seq| Offered::Entry(entry(seq), Way::Local)));
         assert!(sequencer.behind(2, 9).is_none());
         assert_eq!(sequencer.behind(3, 9).unwrap().len(), 2);
@@ -344,9 +349,11 @@ mod tests {
         fn any_delivery_becomes_every_entry_once_in_order(
             deliveries in prop::collection::vec((1i64..60, any::<bool>()), 0..200),
             parked_max in 0usize..20,
+            parked_bytes_max in 0usize..8_000,
             repair_every in 1usize..30,
         ) {
             let mut sequencer = sequencer(parked_max);
+            sequencer.parked = Parked::new(RingLimits { parked_bytes_max, ..sequencer.limits });
             for (i, (seq, announced)) in deliveries.iter().enumerate() {
                 let offered =
                     if *announced { Offered::Seq(*seq) } else { Offered::Entry(entry(*seq), Way::Broker) };

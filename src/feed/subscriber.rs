@@ -19,6 +19,9 @@ use crate::storage;
 /// Events that are taken from the ring at a time.
 pub(super) const TAKE_MAX: usize = 128;
 
+/// Endpoints that one message names of which captures were trimmed.
+const TRIMS_MAX: usize = 10_000;
+
 /// What a subscriber is to be sent.
 #[derive(Debug, Clone)]
 pub enum Item {
@@ -42,7 +45,9 @@ pub struct Subscriber {
     place: i64,
     cursor: Cursor,
     generation: u64,
-    /// Trims up to here were told, or do not concern this subscriber.
+    /// Trims up to this number are older than the subscriber, and no news.
+    old_trims: i64,
+    /// Trims up to this number were told, or are of endpoints that its filter leaves out.
     told_trims: i64,
     from_us: i64,
     catching_up: bool,
@@ -85,7 +90,8 @@ impl Subscriber {
             place: now.seq,
             cursor: now,
             generation,
-            told_trims: i64::MAX,
+            old_trims: 0,
+            told_trims: 0,
             from_us: i64::MIN,
             catching_up: false,
             window: Window::default(),
@@ -97,7 +103,7 @@ impl Subscriber {
             hub,
         };
         match since {
-            Since::Now => subscriber.told_trims = now.seq,
+            Since::Now => {}
             Since::Earliest => subscriber.begin_at(0).await?,
             Since::Time(us) => {
                 let first = storage::journal::first_place_at(subscriber.hub.database.as_ref(), us).await?;
@@ -118,8 +124,10 @@ impl Subscriber {
         self.form
     }
 
-    /// Changes what is sent from now on; the place stays.
+    /// Changes what is sent from now on; the place stays. What was trimmed behind it is told anew, since the endpoints
+    /// may be others.
     pub fn change(&mut self, filter: Filter, form: BodyForm) {
+        self.told_trims = self.old_trims;
         self.filter = Arc::new(filter);
         self.form = form;
     }
@@ -210,7 +218,8 @@ impl Subscriber {
             self.generation = sequencer.generation;
             self.cursor = sequencer.cursor();
             self.place = sequencer.last();
-            self.told_trims = self.place;
+            // Another journal has other numbers; what is trimmed behind its head is not old.
+            (self.old_trims, self.told_trims) = (0, 0);
             return Taken::Items(vec![Item::Reset { cursor: self.cursor }]);
         }
         if self.place >= sequencer.last() {
@@ -244,7 +253,10 @@ impl Subscriber {
         };
         let page = self.window.read(&hub, &self.filter, self.place, head.seq).await?;
         // Trims are read after the page, so that what was trimmed before it was read is told.
-        let mut items = self.trims().await?;
+        let (mut items, are_all) = self.trims().await?;
+        if !are_all {
+            return Ok(items);
+        }
         (self.place, self.cursor) = match page.entries.last() {
             Some(newest) if newest.seq == page.upto => {
                 (page.upto, Cursor::behind(epoch, page.upto, newest.id()))
@@ -275,27 +287,32 @@ impl Subscriber {
         self.filter.passes(entry) && is_recent
     }
 
-    /// Tells of captures that were trimmed behind the place, once.
-    async fn trims(&mut self) -> Result<Vec<Item>, DatabaseError> {
-        let behind = self.place.max(self.told_trims);
-        let trimmed = storage::totals::trimmed_behind(self.hub.database.as_ref(), behind).await?;
-        self.told_trims = trimmed.iter().map(|(_, seq)| *seq).fold(self.told_trims, i64::max);
-        let endpoints: Vec<String> = trimmed
-            .into_iter()
-            .filter(|(endpoint, _)| self.filter.passes_endpoint(endpoint.as_str()))
-            .map(|(endpoint, _)| endpoint.to_string())
-            .collect();
-        Ok(if endpoints.is_empty() {
-            Vec::new()
-        } else {
-            vec![Item::Truncated { cursor: self.cursor, endpoints }]
-        })
+    /// Tells of captures that were trimmed behind the place, once; and whether there are no more to tell of.
+    async fn trims(&mut self) -> Result<(Vec<Item>, bool), DatabaseError> {
+        let database = self.hub.database.as_ref();
+        loop {
+            let trimmed =
+                storage::totals::trimmed_behind(database, self.place, self.told_trims, TRIMS_MAX).await?;
+            let is_last = trimmed.len() < TRIMS_MAX;
+            self.told_trims = trimmed.last().map_or(self.told_trims, |(number, _)| *number);
+            let mut endpoints: Vec<String> = trimmed
+                .into_iter()
+                .filter(|(_, endpoint)| self.filter.passes_endpoint(endpoint.as_str()))
+                .map(|(_, endpoint)| endpoint.to_string())
+                .collect();
+            if !endpoints.is_empty() {
+                endpoints.sort_unstable();
+                return Ok((vec![Item::Truncated { cursor: self.cursor, endpoints }], is_last));
+            } else if is_last {
+                return Ok((Vec::new(), true));
+            }
+        }
     }
 
     /// Begins at a place that is not the reader's own, so that no trim before it is news.
     async fn begin_at(&mut self, place: i64) -> Result<(), DatabaseError> {
-        let trimmed = storage::totals::trimmed_behind(self.hub.database.as_ref(), place).await?;
-        self.told_trims = trimmed.iter().map(|(_, seq)| *seq).fold(place, i64::max);
+        self.old_trims = storage::totals::newest_trim(self.hub.database.as_ref()).await?;
+        self.told_trims = self.old_trims;
         self.place = place;
         self.cursor = Cursor { epoch: self.cursor.epoch, seq: place, digest: 0 };
         Ok(())
@@ -313,12 +330,10 @@ impl Subscriber {
             fits = id.is_none_or(|id| cursor.fits(id));
         }
         if fits {
+            // What the ring still holds is sent, trimmed or not; behind it, catching up tells of trims.
             self.place = cursor.seq;
             self.cursor = cursor;
-            // What the ring still holds is sent, trimmed or not; behind it, catching up tells of trims.
-            self.told_trims = cursor.seq;
         } else {
-            self.told_trims = now.seq;
             self.pending = vec![Item::Reset { cursor: now }];
         }
         Ok(())

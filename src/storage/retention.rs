@@ -191,18 +191,22 @@ async fn excess_of(database: &dyn Database, over: &[Row], step: u32) -> Result<V
 /// Raises floors: the captures up to each are no longer shown or counted, and readers whose cursor is
 /// older are told.
 pub async fn raise(database: &dyn Database, floors: &[Floor]) -> Result<(), DatabaseError> {
+    const NUMBERS: Sql = Sql::same("UPDATE marks SET seq = seq + $1 WHERE name = 'trims'");
     const RAISE: Sql = Sql::same(
         "UPDATE endpoint_totals SET \
            captures = captures - (SELECT count(*) FROM journal j WHERE j.endpoint = $1 \
              AND j.seq > endpoint_totals.floor_seq AND j.seq <= $2 AND j.kind < 20), \
            bytes = bytes - (SELECT CAST(COALESCE(sum(j.kept_bytes), 0) AS BIGINT) FROM journal j \
              WHERE j.endpoint = $1 AND j.seq > endpoint_totals.floor_seq AND j.seq <= $2 AND j.kind < 20), \
-           floor_seq = $2, trimmed_seq = $2 \
+           floor_seq = $2, trimmed_seq = $2, \
+           trim_number = (SELECT seq FROM marks WHERE name = 'trims') - $3 \
          WHERE endpoint = $1 AND floor_seq < $2 AND $2 <= (SELECT seq FROM marks WHERE name = 'folded')",
     );
-    let mut statements = vec![(&LOCK_FOLDED, vec![])];
-    for (endpoint, seq) in floors {
-        statements.push((&RAISE, vec![Value::Text(endpoint.to_string()), Value::Int(*seq)]));
+    let count = i64::try_from(floors.len()).unwrap_or(i64::MAX);
+    let mut statements = vec![(&LOCK_FOLDED, vec![]), (&NUMBERS, vec![Value::Int(count)])];
+    for ((endpoint, seq), left) in floors.iter().zip((0..count).rev()) {
+        statements
+            .push((&RAISE, vec![Value::Text(endpoint.to_string()), Value::Int(*seq), Value::Int(left)]));
     }
     database.batch(&statements).await.map(drop)
 }

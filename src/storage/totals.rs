@@ -191,14 +191,27 @@ pub async fn codes(database: &dyn Database, limit: u64) -> Result<Vec<EndpointCo
     rows.iter().map(|row| columns::endpoint(row.text(0)?)).collect()
 }
 
-/// Endpoints of which retention has trimmed captures behind a place, with how far.
+/// The number of the newest trim. Trims are numbered in the order of their commits, so that who has seen one has seen
+/// all before it.
+pub async fn newest_trim(database: &dyn Database) -> Result<i64, DatabaseError> {
+    const SQL: Sql = Sql::same("SELECT seq FROM marks WHERE name = 'trims'");
+    let rows = database.query(&SQL, &[]).await?;
+    rows.first().map_or(Ok(0), |row| row.int(0))
+}
+
+/// Endpoints of which retention has trimmed captures behind a place, since the trim of a number: each with the number of
+/// its newest, in their order, at most so many.
 pub async fn trimmed_behind(
     database: &dyn Database,
     seq: i64,
-) -> Result<Vec<(EndpointCode, i64)>, DatabaseError> {
+    since: i64,
+    limit: usize,
+) -> Result<Vec<(i64, EndpointCode)>, DatabaseError> {
     const SQL: Sql = Sql::same(
-        "SELECT endpoint, trimmed_seq FROM endpoint_totals WHERE trimmed_seq > $1 ORDER BY endpoint LIMIT 10000",
+        "SELECT trim_number, endpoint FROM endpoint_totals WHERE trimmed_seq > $1 AND trim_number > $2 \
+         ORDER BY trim_number LIMIT $3",
     );
-    let rows = database.query(&SQL, &[Value::Int(seq)]).await?;
-    rows.iter().map(|row| Ok((columns::endpoint(row.text(0)?)?, row.int(1)?))).collect()
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = database.query(&SQL, &[Value::Int(seq), Value::Int(since), Value::Int(limit)]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, columns::endpoint(row.text(1)?)?))).collect()
 }

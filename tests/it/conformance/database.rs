@@ -26,6 +26,7 @@ mod reports;
 mod retention;
 mod runs;
 mod statements;
+mod subscribers;
 mod tallies;
 mod tokens;
 mod totals;
@@ -122,6 +123,10 @@ macro_rules! conformance {
             what_lies_under_a_floor_is_purged_in_steps,
             notices_go_by_age,
             a_lease_is_held_by_one,
+        })
+        .chain(conformance! { $site, $needs, subscribers =>
+            each_trim_is_told_once_whatever_else_was_trimmed,
+            however_many_endpoints_were_trimmed_each_is_told,
         })
         .chain(conformance! { $site, $needs, reports =>
             reports_count_what_was_caught_be_it_removed_or_not,

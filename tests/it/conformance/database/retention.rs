@@ -89,15 +89,22 @@ pub async fn what_is_trimmed_is_told_to_those_behind(site: &Site) -> TestResult 
     let database = site.open();
     ten(&*database).await?;
     fold(&*database).await?;
-    let behind = async |seq| storage::totals::trimmed_behind(&*database, seq).await;
-    assert_eq!(behind(0).await?, []);
+    let behind = async |seq, since| storage::totals::trimmed_behind(&*database, seq, since, 100).await;
+    let newest = async || storage::totals::newest_trim(&*database).await;
+    assert_eq!((behind(0, 0).await?, newest().await?), (vec![], 0));
     storage::retention::raise(&*database, &[(code("a"), 5), (code("b"), 8)]).await?;
-    assert_eq!(behind(0).await?, [(code("a"), 5), (code("b"), 8)]);
-    assert_eq!(behind(4).await?, [(code("a"), 5), (code("b"), 8)]);
-    assert_eq!(behind(5).await?, [(code("b"), 8)]);
-    assert_eq!(behind(8).await?, []);
+    let both = [(1, code("a")), (2, code("b"))];
+    assert_eq!((behind(0, 0).await?, newest().await?), (both.to_vec(), 2));
+    assert_eq!(storage::totals::trimmed_behind(&*database, 0, 0, 1).await?, both[..1]);
+    assert_eq!(behind(4, 0).await?, both);
+    assert_eq!(behind(5, 0).await?, both[1..]);
+    assert_eq!(behind(8, 0).await?, []);
+    assert_eq!(behind(0, 1).await?, both[1..], "the first is old");
     storage::removals::remove_all(&*database, &code("a"), id_at(NOON_US), NOON_US, None).await?;
-    assert_eq!(behind(4).await?, [(code("a"), 5), (code("b"), 8)], "a removal forgets no trim");
+    assert_eq!(behind(4, 0).await?, both, "a removal forgets no trim");
+    // Lower than the other's, and later.
+    storage::retention::raise(&*database, &[(code("b"), 6), (code("b"), 10)]).await?;
+    assert_eq!((behind(4, 2).await?, newest().await?), (vec![(4, code("b"))], 4));
     Ok(())
 }
 

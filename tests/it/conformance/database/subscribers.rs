@@ -1,0 +1,136 @@
+//! Subscribers that catch up, page by page, while retention trims and the journal changes under them.
+
+use creel::clock::SystemClock;
+use creel::feed::{Hub, HubOptions, Item, Subscriber, Wakes};
+use creel::metrics::Metrics;
+use creel::model::wire::BodyForm;
+use creel::model::{Cursor, Filter, Glob, Since};
+
+use super::*;
+
+const OPTIONS: HubOptions = HubOptions {
+    ring_events_max: 1,
+    ring_bytes_max: 1 << 20,
+    parked_max: 16,
+    gap_wait: Duration::from_millis(10),
+    head_poll: Duration::from_millis(1),
+    catch_up_page: 4,
+    catch_up_readers_max: 1,
+};
+
+/// A hub whose ring reaches back to nothing that was there before.
+async fn hub(database: Arc<dyn Database>) -> TestResult<Arc<Hub>> {
+    let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new()));
+    Ok(Hub::open(database, OPTIONS, Uuid::new_v4(), clock, metrics).await?)
+}
+
+fn filter(patterns: &[&str]) -> Filter {
+    Filter::new(patterns.iter().map(|pattern| Glob::parse(pattern).expect("a pattern")).collect(), Vec::new())
+}
+
+async fn subscriber(hub: &Arc<Hub>, patterns: &[&str], since: Since) -> TestResult<Subscriber> {
+    let filter = filter(patterns);
+    Ok(Subscriber::new(hub.clone(), filter, BodyForm::None, since, Wakes::ForAnything).await?)
+}
+
+fn from_nothing(hub: &Hub) -> Since {
+    Since::Cursor(Cursor { epoch: hub.epoch(), seq: 0, digest: 0 })
+}
+
+/// What was sent, in words: a place, or the endpoints that were trimmed.
+fn told(items: &[Item]) -> Vec<String> {
+    let words = items.iter().map(|item| match item {
+        Item::Event(event) => event.entry.seq.to_string(),
+        Item::Truncated { endpoints, .. } => format!("truncated {}", endpoints.join(" ")),
+        Item::Reset { .. } => "reset".to_owned(),
+    });
+    words.collect()
+}
+
+fn words(first: &str, seqs: std::ops::RangeInclusive<i64>) -> Vec<String> {
+    let truncated = (!first.is_empty()).then(|| first.to_owned());
+    truncated.into_iter().chain(seqs.map(|seq| seq.to_string())).collect()
+}
+
+pub async fn each_trim_is_told_once_whatever_else_was_trimmed(site: &Site) -> TestResult {
+    let database = site.open();
+    let codes = (0..36).map(|i| if i < 30 { "b" } else { "a" });
+    let captures: Vec<_> = codes.zip(0..).map(|(code, i)| capture(code, i * 1_000)).collect();
+    appended(&*database, &captures).await?;
+    fold(&*database).await?;
+    let raise = async |endpoint, seq| storage::retention::raise(&*database, &[(code(endpoint), seq)]).await;
+    raise("b", 1).await?;
+    // Near the head, and of no concern to who reads `b`.
+    raise("a", 34).await?;
+    let hub = hub(database.clone()).await?;
+    let mut of_b = [
+        subscriber(&hub, &["b"], Since::Earliest).await?,
+        subscriber(&hub, &["b"], Since::Time(NOON_US)).await?,
+        subscriber(&hub, &["b"], from_nothing(&hub)).await?,
+    ];
+    let mut of_all = subscriber(&hub, &[], from_nothing(&hub)).await?;
+    for (reader, first) in of_b.iter_mut().zip(["", "", "truncated b"]) {
+        assert_eq!(
+            told(&reader.next().await?),
+            words(first, 2..=5),
+            "what was gone before counts for cursors"
+        );
+    }
+    assert_eq!(told(&of_all.next().await?), words("truncated a b", 2..=5));
+    for (floor, pages) in [(10, [11..=14, 15..=18]), (24, [25..=28, 29..=30])] {
+        raise("b", floor).await?;
+        for reader in &mut of_b {
+            assert_eq!(told(&reader.next().await?), words("truncated b", pages[0].clone()));
+            assert_eq!(told(&reader.next().await?), words("", pages[1].clone()), "once");
+        }
+    }
+    let head = head_seq(&*database).await?;
+    for reader in &mut of_b {
+        assert_eq!(told(&reader.next_up_to(head).await?), [""; 0]);
+    }
+    assert_eq!(told(&of_all.next().await?), ["truncated b", "25", "26", "27", "28"]);
+    assert_eq!(told(&of_all.next().await?), ["29", "30", "35", "36"]);
+    Ok(())
+}
+
+/// More than are read at a time, and all but one of others.
+pub async fn however_many_endpoints_were_trimmed_each_is_told(site: &Site) -> TestResult {
+    const OTHERS: usize = 10_000;
+    let database = site.open();
+    let names: Vec<String> = (0..OTHERS).map(|i| format!("a{i:05}")).chain(["z".to_owned()]).collect();
+    for chunk in names.chunks(1_000) {
+        let captures: Vec<_> = chunk.iter().map(|name| capture(name, 0)).collect();
+        appended(&*database, &captures).await?;
+    }
+    appended(&*database, &[capture("z", 1)]).await?;
+    fold(&*database).await?;
+    let floors: Vec<_> = names.iter().zip(1..).map(|(name, seq)| (code(name), seq)).collect();
+    for chunk in floors.chunks(1_000) {
+        storage::retention::raise(&*database, chunk).await?;
+    }
+    let hub = hub(database).await?;
+    let last = (OTHERS + 2).to_string();
+    let mut of_one = subscriber(&hub, &["z"], from_nothing(&hub)).await?;
+    assert_eq!(told(&of_one.next().await?), ["truncated z", &last]);
+    let mut of_all = subscriber(&hub, &[], from_nothing(&hub)).await?;
+    let mut named = Vec::new();
+    loop {
+        let items = of_all.next().await?;
+        for item in &items {
+            match item {
+                Item::Truncated { endpoints, .. } => {
+                    assert!(endpoints.len() <= 10_000, "as the protocol says");
+                    named.extend(endpoints.iter().cloned());
+                }
+                _ => assert_eq!(named.len(), names.len(), "all are told before what is left"),
+            }
+        }
+        if items.iter().any(|item| matches!(item, Item::Event(_))) {
+            assert_eq!(told(&items).last(), Some(&last));
+            break;
+        }
+    }
+    named.sort_unstable();
+    assert!(named == names, "each once");
+    Ok(())
+}
