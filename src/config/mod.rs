@@ -65,6 +65,7 @@ pub struct Server {
     drain_ms: u64,
     #[serde(deserialize_with = "load::networks")]
     pub trusted_proxies: Vec<IpNet>,
+    pub proxy_headers: ProxyHeaders,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -270,6 +271,7 @@ macro_rules! choices {
 }
 
 choices! {
+    ProxyHeaders { XForwarded = "x-forwarded", Forwarded = "forwarded" }
     Migrate { Auto = "auto", Off = "off" }
     AuthMode { Tokens = "tokens", None = "none" }
     LogFormat { Text = "text", Json = "json" }

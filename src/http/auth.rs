@@ -138,7 +138,8 @@ async fn identify(request: &HttpRequest, state: &State) -> Result<Arc<Identity>,
     if is_open {
         check_host(request, settings)?;
     }
-    let client = || Ends::of(request, &settings.server.trusted_proxies).client;
+    let server = &settings.server;
+    let client = || Ends::of(request, &server.trusted_proxies, server.proxy_headers).client;
     let identity = match (bearer(request), ticket(request)) {
         (None, Some(ticket)) => access.claim(ticket, client()).await?,
         _ if is_open => Identity::all_mighty(Holder::Anybody),

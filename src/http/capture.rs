@@ -71,7 +71,7 @@ async fn catch(
     let endpoint = endpoint_of(request).inspect_err(|_| {
         state.metrics.count(Outcome::InvalidCode);
     })?;
-    let ends = Ends::of(request, &settings.server.trusted_proxies);
+    let ends = Ends::of(request, &settings.server.trusted_proxies, settings.server.proxy_headers);
     let refused = |refusal: crate::intake::Refusal| {
         state.metrics.count(refusal.outcome());
         of_refusal(refusal, settings.journal.retry_after_s)

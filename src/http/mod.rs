@@ -7,6 +7,7 @@ mod capture;
 mod client;
 mod cors;
 mod drain;
+mod forwarded;
 mod headers;
 mod net;
 mod operations;

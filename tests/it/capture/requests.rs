@@ -149,27 +149,34 @@ async fn peer_and_connection_are_told() -> TestResult {
     Ok(())
 }
 
+/// Client, scheme, host and port that are kept of a request with these headers.
+async fn ends(node: &Node, headers: &str) -> TestResult<(String, String, String, String)> {
+    let kept = node.kept(&node.request("GET", "/r/f", headers).await?).await?;
+    let told = |name: &str| kept[name].as_str().unwrap_or_default().to_owned();
+    Ok((told("client"), told("scheme"), told("host"), kept["port"].to_string()))
+}
+
 async fn forwarded_headers_are_believed_from_trusted_proxies_only() -> TestResult {
-    let node = Node::builder().setting("server.trusted_proxies", "127.0.0.0/8,10.0.0.0/8").start().await?;
-    let ask = |headers: &'static str| {
-        let node = &node;
-        async move {
-            let kept = node.kept(&node.request("GET", "/r/f", headers).await?).await?;
-            let told = |name: &str| kept[name].as_str().unwrap_or_default().to_owned();
-            TestResult::Ok((told("client"), told("scheme"), told("host"), kept["port"].to_string()))
-        }
-    };
+    let proxied = || Node::builder().setting("server.trusted_proxies", "127.0.0.0/8,10.0.0.0/8");
+    let node = proxied().start().await?;
+    let by_standard = proxied().setting("server.proxy_headers", "forwarded").start().await?;
     let through_two = "X-Forwarded-For: 6.6.6.6, 1.2.3.4, 10.0.0.9\r\nX-Forwarded-Proto: https\r\n\
                        X-Forwarded-Host: hooks.example\r\n";
     assert_eq!(
-        ask(through_two).await?,
+        ends(&node, through_two).await?,
         ("1.2.3.4".into(), "https".into(), "hooks.example".into(), "443".into())
     );
     let standard =
         "Forwarded: for=6.6.6.6, for=\"[2001:db8::1]:99\";proto=https;host=\"hooks.example:8443\"\r\n";
     let expected = ("2001:db8::1".into(), "https".into(), "hooks.example".into(), "8443".into());
-    assert_eq!(ask(standard).await?, expected);
+    assert_eq!(ends(&by_standard, standard).await?, expected);
+    for (node, passed_on) in [
+        (&node, "X-Forwarded-For: 1.2.3.4\r\nForwarded: for=203.0.113.5\r\n"),
+        (&by_standard, "Forwarded: for=203.0.113.5;x=\", for=1.2.3.4\r\nX-Forwarded-For: 203.0.113.5\r\n"),
+    ] {
+        assert_eq!(ends(node, passed_on).await?.0, "1.2.3.4", "{passed_on}");
+    }
     let nonsense = "X-Forwarded-For: nonsense\r\nX-Forwarded-Port: 99999\r\n";
-    assert_eq!(ask(nonsense).await?.0, "127.0.0.1");
+    assert_eq!(ends(&node, nonsense).await?.0, "127.0.0.1");
     Ok(())
 }
