@@ -16,7 +16,7 @@ use tracing::field::Empty;
 use super::answer::{Answer, answer, dribbled};
 use super::client::Ends;
 use super::drain::draining;
-use super::net::{unpanicked, unsent};
+use super::net::{framed, unpanicked};
 use super::problem::{Kind, Problem, of_refusal};
 use super::state::State;
 use super::{cors, socket};
@@ -52,8 +52,7 @@ pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Da
         }
     };
     span.record("status", response.status().as_u16());
-    let is_head = request.method() == Method::HEAD;
-    let response = if is_head { response.map_body(|_, body| unsent(&body)) } else { response };
+    let response = framed(response, &request);
     match payload {
         Payload::None => response,
         rest => response.map_body(|_, body| draining(body, rest)),

@@ -10,7 +10,7 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, header};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage as _, ResponseError as _};
+use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tracing::Instrument as _;
@@ -26,7 +26,6 @@ pub async fn net(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let is_head = request.method() == Method::HEAD;
     let rest = match request.take_payload() {
         Payload::None => None,
         body => Some(Shared::new(body)),
@@ -57,7 +56,9 @@ pub async fn net(
     let mut response = as_problem(response, &id);
     secure_headers(response.headers_mut());
     response.headers_mut().insert(request_id::HEADER, id.to_header());
-    let response = if is_head { response.map_body(|_, body| unsent(&body)) } else { response };
+    let (request, response) = response.into_parts();
+    let response = framed(response, &request);
+    let response = ServiceResponse::new(request, response);
     span.record("status", response.status().as_u16());
     Ok(match rest.filter(|_| !is_upgrade) {
         Some(rest) => response.map_body(|_, body| draining(body, rest.payload())),
@@ -93,19 +94,31 @@ fn as_problem(mut response: ServiceResponse<BoxBody>, id: &RequestId) -> Service
     ServiceResponse::new(request, problem)
 }
 
-/// What HEAD is answered with: a body that has its size, and is not sent (RFC 9110, section 9.3.2). The
-/// framework holds it back too, but goes by the request that it has read last.
-pub fn unsent(body: &impl MessageBody) -> BoxBody {
-    BoxBody::new(Unsent(body.size()))
+/// Frames an answer by its own request: the framework goes by the one that it has read last, which with pipelining is
+/// another.
+pub fn framed(response: HttpResponse, request: &HttpRequest) -> HttpResponse {
+    if request.method() == Method::HEAD { unsent(response) } else { response }
 }
 
-struct Unsent(BodySize);
+/// What HEAD is answered with: the length of GET's content, and none of it (RFC 9110, section 9.3.2). A body of that
+/// size would be waited for, and the connection given up.
+fn unsent(mut response: HttpResponse) -> HttpResponse {
+    match response.body().size() {
+        BodySize::None | BodySize::Sized(0) => return response,
+        BodySize::Sized(bytes) => drop(response.headers_mut().insert(header::CONTENT_LENGTH, bytes.into())),
+        BodySize::Stream => {}
+    }
+    response.head_mut().no_chunking(true);
+    response.map_body(|_, _| BoxBody::new(Unsent))
+}
+
+struct Unsent;
 
 impl MessageBody for Unsent {
     type Error = std::convert::Infallible;
 
     fn size(&self) -> BodySize {
-        self.0
+        BodySize::Stream
     }
 
     fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
@@ -118,7 +131,7 @@ mod tests {
     use actix_web::http::StatusCode;
     use actix_web::middleware::from_fn;
     use actix_web::test::{TestRequest, call_service, init_service, read_body_json, try_call_service};
-    use actix_web::{App, HttpResponse, web};
+    use actix_web::{App, web};
     use serde_json::Value;
 
     use super::*;
