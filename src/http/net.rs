@@ -1,6 +1,6 @@
 //! The net under the API: panics and the framework's own errors are answered as problems, HEAD is answered
-//! as GET is, less the content, bodies that no handler reads are drained, each answer names its request, and
-//! browsers are told to make nothing of it.
+//! as GET is, less the content, HTTP/1.0 without chunks, bodies that no handler reads are drained, each answer
+//! names its request, and browsers are told to make nothing of it.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::{Method, header};
+use actix_web::http::{ConnectionType, Method, Version, header};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _};
 use bytes::Bytes;
@@ -96,8 +96,17 @@ fn as_problem(mut response: ServiceResponse<BoxBody>, id: &RequestId) -> Service
 
 /// Frames an answer by its own request: the framework goes by the one that it has read last, which with pipelining is
 /// another.
-pub fn framed(response: HttpResponse, request: &HttpRequest) -> HttpResponse {
-    if request.method() == Method::HEAD { unsent(response) } else { response }
+pub fn framed(mut response: HttpResponse, request: &HttpRequest) -> HttpResponse {
+    if request.method() == Method::HEAD {
+        return unsent(response);
+    }
+    // Nobody knew chunks before HTTP/1.1 (RFC 9112, section 6.1): what has no length ends with its connection.
+    if request.version() < Version::HTTP_11 && response.body().size() == BodySize::Stream {
+        let head = response.head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
+    response
 }
 
 /// What HEAD is answered with: the length of GET's content, and none of it (RFC 9110, section 9.3.2). A body of that

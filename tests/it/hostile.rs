@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
             a_slow_head_gets_a_bare_408,
             a_length_that_is_wrong_harms_nobody_else,
             pipelined_requests_are_answered_in_order,
+            http_1_0_is_sent_no_chunks,
             a_zip_bomb_is_kept_as_it_came,
             noise_harms_nothing;
         Needs::POSTGRES => nul_and_odd_octets_are_kept_on_postgres_too,
@@ -158,6 +159,43 @@ async fn pipelined_requests_are_answered_in_order() -> TestResult {
         assert_eq!(
             (&kept["remainder"], &kept["body"]["content"]),
             (&json!(format!("/{i}")), &json!(format!("{i:02}")))
+        );
+    }
+    Ok(())
+}
+
+async fn http_1_0_is_sent_no_chunks() -> TestResult {
+    let node = Node::builder().start().await?;
+    let rule = json!({"match": {"at": "endpoint", "equals": "slow"},
+                      "reply": {"body": "0123456789", "dribble": {"chunks": 5, "over_ms": 50}}});
+    let saved = node.http().put(node.url("/api/rules/slow")).body(rule.to_string()).send().await?;
+    assert!(saved.status().is_success(), "{saved:?}");
+    let large = node.post("/r/large", "x".repeat(300_000)).await?;
+    let shown = format!("GET /api/captures/{large}");
+    let wait = r#"{"endpoint": "large", "since": "earliest", "match": "method=POST", "timeout_ms": 10000}"#;
+    for (request, body, end) in [
+        ("GET /r/slow", "", "0123456789"),
+        (&shown, "", "}"),
+        ("POST /api/captures/wait", wait, "}"),
+        ("GET /r/fast", "", "}"),
+    ] {
+        let mut connection = Connection::open(node.address()).await?;
+        let head = format!(
+            "{request} HTTP/1.0\r\nHost: {}\r\nConnection: keep-alive\r\nContent-Length: {}\r\n\r\n{body}",
+            node.address(),
+            body.len()
+        );
+        connection.send(head.as_bytes()).await?;
+        let answer = connection.head_only().await?;
+        assert_eq!((answer.status, answer.header("transfer-encoding")), (200, None), "{request}");
+        let rest = match answer.header("content-length") {
+            Some(length) => connection.bytes(length.parse()?).await?,
+            None => connection.rest().await?,
+        };
+        assert!(
+            rest.trim_ascii_end().ends_with(end.as_bytes()),
+            "{request}: {:?}",
+            String::from_utf8_lossy(&rest)
         );
     }
     Ok(())
