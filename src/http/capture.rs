@@ -89,6 +89,7 @@ async fn catch(
     };
 
     let id = head.id;
+    let is_preflight = head.is_preflight();
     let announced = announced(request);
     let mut reception = Reception::begin(state.intake.clone(), head, announced).await.map_err(refused)?;
     // What follows a CONNECT or an upgrade is no body.
@@ -98,7 +99,7 @@ async fn catch(
     } else {
         receive(&mut reception, payload, state).await.map_err(refused)?
     };
-    let choice = choose(ending, request, unopened.as_ref());
+    let choice = choose(ending, is_preflight, unopened.as_ref());
     let ask = match choice.source {
         ReplySource::Default => Ask::Rules { too_large: Kind::BodyTooLarge.status() },
         _ => Ask::Nobody,
@@ -254,12 +255,12 @@ async fn receive(
     }
 }
 
-fn choose(ending: Ending, request: &HttpRequest, unopened: Option<&Problem>) -> ReplyChoice {
+fn choose(ending: Ending, is_preflight: bool, unopened: Option<&Problem>) -> ReplyChoice {
     if let (Ending::Complete, Some(problem)) = (ending, unopened) {
         return ReplyChoice::of(ReplySource::WebSocket, problem.kind.status());
     }
     let (source, status) = match ending {
-        Ending::Complete if cors::is_preflight(request) => (ReplySource::Preflight, 204),
+        Ending::Complete if is_preflight => (ReplySource::Preflight, 204),
         Ending::Complete => (ReplySource::Default, 200),
         Ending::TooLarge => (ReplySource::Limit, Kind::BodyTooLarge.status()),
         Ending::TimedOut => (ReplySource::Limit, Kind::BodyTimeout.status()),

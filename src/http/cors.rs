@@ -1,18 +1,10 @@
 //! CORS for capture URLs. Their preflights are captured like everything else, so no middleware may
 //! swallow them; the API has actix-cors.
 
-use actix_web::http::Method;
+use actix_web::HttpResponseBuilder;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
-use actix_web::{HttpRequest, HttpResponseBuilder};
 
 use crate::config::CorsRules;
-
-/// Whether a request is a preflight (Fetch standard, "CORS-preflight request").
-pub fn is_preflight(request: &HttpRequest) -> bool {
-    request.method() == Method::OPTIONS
-        && request.headers().contains_key(header::ORIGIN)
-        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
-}
 
 /// Adds what lets the page that sent a request read its answer, where its origin is allowed.
 pub fn allow(response: &mut HttpResponseBuilder, request: &HeaderMap, rules: &CorsRules) {

@@ -179,6 +179,19 @@ impl ReplySource {
 }
 
 impl Capture {
+    /// Whether it is a preflight (Fetch standard, "CORS-preflight request").
+    pub fn is_preflight(&self) -> bool {
+        self.method == "OPTIONS"
+            && self.kind == CaptureKind::Http
+            && ["origin", "access-control-request-method"].iter().all(|name| self.headers.get(name).is_some())
+    }
+
+    /// Whether its head says that content follows.
+    pub fn announces_content(&self) -> bool {
+        self.headers.get("transfer-encoding").is_some()
+            || self.headers.get("content-length").is_some_and(|length| length != b"0")
+    }
+
     /// What the capture counts for where what is kept is counted, in bytes: target, headers and body.
     pub fn kept_bytes(&self) -> i64 {
         let head_bytes = (self.target.len() + self.headers.as_bytes().len()) as u64;

@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
             an_endpoint_answers_where_no_rule_does,
             an_endpoint_has_a_body_limit_of_its_own,
             an_endpoint_may_want_a_secret,
+            a_preflight_need_not_say_the_secret,
             secrets_are_never_shown,
             an_endpoint_may_name_the_addresses_that_send,
             an_endpoint_has_cors_of_its_own,
@@ -127,6 +128,30 @@ async fn an_endpoint_may_want_a_secret() -> TestResult {
     assert_eq!(node.outcomes("access_denied").await, refused);
     let listed = node.json("/api/captures?limit=100").await?;
     assert_eq!(listed["captures"].as_array().map(Vec::len), Some(5), "what is refused is not kept");
+    Ok(())
+}
+
+async fn a_preflight_need_not_say_the_secret() -> TestResult {
+    let node = Node::builder().start().await?;
+    let access = json!({"header": {"name": "X-Key", "secret": "s3cret"}});
+    put(&node, "a", json!({"access": access})).await?;
+    put(&node, "b", json!({"access": access, "allowed_sources": ["192.0.2.0/24"]})).await?;
+    let preflight = "Origin: https://page.example\r\nAccess-Control-Request-Method: POST\r\n\
+                     Access-Control-Request-Headers: x-key\r\n";
+    let allowed = node.request("OPTIONS", "/r/a", preflight).await?;
+    assert_eq!((allowed.status, allowed.header("access-control-allow-headers")), (204, Some("x-key")));
+    assert_eq!(kept(&node, &allowed).await?["reply"]["source"], "preflight");
+    check_problem(&node.request("OPTIONS", "/r/b", preflight).await?, 403, "address-denied")?;
+    for (method, headers, body) in [
+        ("OPTIONS", "Origin: https://page.example\r\n", ""),
+        ("OPTIONS", preflight, "x"),
+        ("POST", preflight, ""),
+    ] {
+        let refused = send(&node, method, "/r/a", headers, body).await?;
+        check_problem(&refused, 401, "secret-needed").map_err(|error| format!("{headers}: {error}"))?;
+    }
+    let headers = "Origin: https://page.example\r\nX-Key: s3cret\r\n";
+    assert_eq!(send(&node, "POST", "/r/a", headers, "x").await?.status, 200);
     Ok(())
 }
 
