@@ -43,8 +43,10 @@ pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Da
         Ok(response) => response,
         Err(problem) => {
             let mut response = problem.error_response();
+            let of_endpoint = endpoint_of(&request).ok().map(|endpoint| cors_of(&state, &endpoint));
+            let rules = of_endpoint.as_deref().unwrap_or(&state.settings.cors.capture);
             let mut allowed = HttpResponse::Ok();
-            cors::allow(&mut allowed, request.headers(), &state.settings.cors.capture);
+            cors::allow(&mut allowed, request.headers(), rules);
             for (name, value) in allowed.finish().headers() {
                 response.headers_mut().append(name.clone(), value.clone());
             }

@@ -187,7 +187,10 @@ async fn an_endpoint_may_name_the_addresses_that_send() -> TestResult {
 
 async fn an_endpoint_has_cors_of_its_own() -> TestResult {
     let node = Node::builder().start().await?;
-    put(&node, "a", json!({"cors": {"allow_origins": ["https://one.example"], "max_age_s": 7}})).await?;
+    let cors = json!({"allow_origins": ["https://one.example"], "max_age_s": 7});
+    put(&node, "a", json!({"cors": cors})).await?;
+    let access = json!({"header": {"name": "X-Key", "secret": "s3cret"}});
+    put(&node, "closed", json!({"cors": cors, "access": access})).await?;
     let preflight = "Origin: ORIGIN\r\nAccess-Control-Request-Method: PUT\r\n";
     for (origin, allowed) in [("https://one.example", true), ("https://two.example", false)] {
         let asked = node.request("OPTIONS", "/r/a", &preflight.replace("ORIGIN", origin)).await?;
@@ -197,6 +200,12 @@ async fn an_endpoint_has_cors_of_its_own() -> TestResult {
         assert_eq!(
             (sent.status, sent.header("access-control-allow-origin")),
             (200, allowed.then_some(origin))
+        );
+        let refused = send(&node, "POST", "/r/closed", &format!("Origin: {origin}\r\n"), "").await?;
+        assert_eq!(
+            (refused.status, refused.header("access-control-allow-origin")),
+            (401, allowed.then_some(origin)),
+            "refusals too"
         );
     }
     Ok(())
