@@ -45,11 +45,7 @@ pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Da
             let mut response = problem.error_response();
             let of_endpoint = endpoint_of(&request).ok().map(|endpoint| cors_of(&state, &endpoint));
             let rules = of_endpoint.as_deref().unwrap_or(&state.settings.cors.capture);
-            let mut allowed = HttpResponse::Ok();
-            cors::allow(&mut allowed, request.headers(), rules);
-            for (name, value) in allowed.finish().headers() {
-                response.headers_mut().append(name.clone(), value.clone());
-            }
+            cors::allow(response.headers_mut(), request.headers(), rules);
             response
         }
     };
@@ -113,7 +109,7 @@ async fn catch(
 
     let Answer { mut response, body, dribble, failure } = match (ending, unopened) {
         (Ending::Complete, Some(problem)) => problem_answer(problem),
-        (Ending::Complete, None) if is_preflight => preflight(request, state, &accepted),
+        (Ending::Complete, None) if is_preflight => Answer::plain(HttpResponse::NoContent(), Bytes::new()),
         (Ending::Complete, None) => answer(&accepted, request, state).await,
         (Ending::TooLarge, _) => problem_answer(Problem::because(
             Kind::BodyTooLarge,
@@ -123,16 +119,19 @@ async fn catch(
         (Ending::SenderGone, _) => problem_answer(Problem::new(Kind::BodyIncomplete)),
     };
     response.insert_header((CAPTURE_ID, id.to_string()));
-    if !is_preflight {
-        cors::allow(&mut response, request.headers(), cors_of(state, &accepted.capture.endpoint).as_ref());
-    }
     if ending != Ending::Complete {
         response.force_close();
     }
-    let response = match dribble {
+    let mut response = match dribble {
         Some(dribble) => dribbled(response, body.clone(), dribble),
         None => response.body(body.clone()),
     };
+    let rules = cors_of(state, &accepted.capture.endpoint);
+    if is_preflight {
+        cors::allow_preflight(response.headers_mut(), request.headers(), &rules);
+    } else {
+        cors::allow(response.headers_mut(), request.headers(), &rules);
+    }
     let sent = if request.method() == Method::HEAD { Bytes::new() } else { body };
     record_answer(state, &accepted, &response, &sent, failure, started);
     Ok(response)
@@ -270,13 +269,6 @@ fn choose(ending: Ending, is_preflight: bool, unopened: Option<&Problem>) -> Rep
         Ending::SenderGone => (ReplySource::Limit, Kind::BodyIncomplete.status()),
     };
     ReplyChoice::of(source, status)
-}
-
-fn preflight(request: &HttpRequest, state: &State, accepted: &Accepted) -> Answer {
-    let mut response = HttpResponse::NoContent();
-    let rules = cors_of(state, &accepted.capture.endpoint);
-    cors::allow_preflight(&mut response, request.headers(), rules.as_ref());
-    Answer::plain(response, Bytes::new())
 }
 
 /// The CORS rules of an endpoint, which may have its own.

@@ -1,34 +1,37 @@
 //! CORS for capture URLs. Their preflights are captured like everything else, so no middleware may
 //! swallow them; the API has actix-cors.
 
-use actix_web::HttpResponseBuilder;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 
 use crate::config::CorsRules;
 
-/// Adds what lets the page that sent a request read its answer, where its origin is allowed.
-pub fn allow(response: &mut HttpResponseBuilder, request: &HeaderMap, rules: &CorsRules) {
+/// Adds what lets the page that sent a request read its answer, where its origin is allowed. A reply that says by
+/// itself which origin may read it is left alone.
+pub fn allow(answer: &mut HeaderMap, request: &HeaderMap, rules: &CorsRules) {
+    if answer.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
+        return;
+    }
     let Some(origin) = allowed_origin(request, rules) else { return };
-    response.insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, origin));
-    response.append_header((header::VARY, "Origin"));
-    response.insert_header((header::ACCESS_CONTROL_EXPOSE_HEADERS, "X-Creel-Capture-Id"));
+    answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    answer.append(header::VARY, HeaderValue::from_static("Origin"));
+    answer.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("X-Creel-Capture-Id"));
 }
 
 /// Adds the answer to a preflight, where its origin is allowed: any method, any header.
-pub fn allow_preflight(response: &mut HttpResponseBuilder, request: &HeaderMap, rules: &CorsRules) {
-    if allowed_origin(request, rules).is_none() {
+pub fn allow_preflight(answer: &mut HeaderMap, request: &HeaderMap, rules: &CorsRules) {
+    allow(answer, request, rules);
+    if !answer.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         return;
     }
-    allow(response, request, rules);
     for (asked, allowed) in [
         (header::ACCESS_CONTROL_REQUEST_METHOD, header::ACCESS_CONTROL_ALLOW_METHODS),
         (header::ACCESS_CONTROL_REQUEST_HEADERS, header::ACCESS_CONTROL_ALLOW_HEADERS),
     ] {
         if let Some(value) = request.get(asked) {
-            response.insert_header((allowed, value.clone()));
+            answer.insert(allowed, value.clone());
         }
     }
-    response.insert_header((header::ACCESS_CONTROL_MAX_AGE, rules.max_age_s));
+    answer.insert(header::ACCESS_CONTROL_MAX_AGE, rules.max_age_s.into());
 }
 
 fn allowed_origin(request: &HeaderMap, rules: &CorsRules) -> Option<HeaderValue> {

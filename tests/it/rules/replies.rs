@@ -24,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
             a_delay_holds_nobody_else_up,
             a_stopping_node_does_not_wait_out_delays,
             a_body_may_dribble,
+            a_reply_may_have_cors_of_its_own,
             replies_may_fail_below_http;
     }
 }
@@ -32,6 +33,12 @@ pub fn trials() -> Vec<Trial> {
 async fn answer_of(node: &Node, reply: Value, headers: &str, body: &str) -> TestResult<Response> {
     save(node, "a", json!({"reply": reply})).await?;
     send(node, "POST", "/r/a/b%20c/d?x=1&x=2&y=%26", headers, body).await
+}
+
+/// All values of a header that is answered.
+fn values<'a>(answer: &'a Response, name: &str) -> Vec<std::borrow::Cow<'a, str>> {
+    let fields = answer.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+    fields.map(|(_, value)| String::from_utf8_lossy(value)).collect()
 }
 
 async fn the_readmes_example_does_what_it_says() -> TestResult {
@@ -241,6 +248,20 @@ async fn a_body_may_dribble() -> TestResult {
     assert_eq!(answer.text(), "0123456789");
     assert!(started.elapsed() >= Duration::from_millis(500), "{:?}", started.elapsed());
     assert_eq!(answer_kept(&node, &answer).await["body"]["content"], "0123456789");
+    Ok(())
+}
+
+async fn a_reply_may_have_cors_of_its_own() -> TestResult {
+    let node = Node::builder().start().await?;
+    let own = json!({"Access-Control-Allow-Origin": "https://one.example", "Access-Control-Allow-Credentials": "true"});
+    let answer = answer_of(&node, json!({"headers": own}), "Origin: https://one.example\r\n", "").await?;
+    assert_eq!(values(&answer, "access-control-allow-origin"), ["https://one.example"]);
+    assert_eq!(values(&answer, "access-control-allow-credentials"), ["true"]);
+    assert_eq!(answer.header("access-control-expose-headers"), None);
+    let exposed = json!({"headers": {"Access-Control-Expose-Headers": "X-Own"}});
+    let answer = answer_of(&node, exposed, "Origin: https://one.example\r\n", "").await?;
+    assert_eq!(values(&answer, "access-control-allow-origin"), ["*"]);
+    assert_eq!(values(&answer, "access-control-expose-headers"), ["X-Own", "X-Creel-Capture-Id"]);
     Ok(())
 }
 
