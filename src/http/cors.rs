@@ -11,9 +11,13 @@ pub fn allow(answer: &mut HeaderMap, request: &HeaderMap, rules: &CorsRules) {
     if answer.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         return;
     }
+    // Where some origins are allowed, a cache must not give one page's answer to another (Fetch standard, "CORS
+    // protocol and HTTP caches").
+    if !rules.allow_origins.is_empty() && !allows_all(rules) {
+        answer.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
     let Some(origin) = allowed_origin(request, rules) else { return };
     answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    answer.append(header::VARY, HeaderValue::from_static("Origin"));
     answer.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("X-Creel-Capture-Id"));
 }
 
@@ -36,8 +40,12 @@ pub fn allow_preflight(answer: &mut HeaderMap, request: &HeaderMap, rules: &Cors
 
 fn allowed_origin(request: &HeaderMap, rules: &CorsRules) -> Option<HeaderValue> {
     let origin = request.get(header::ORIGIN)?;
-    if rules.allow_origins.iter().any(|allowed| allowed == "*") {
+    if allows_all(rules) {
         return Some(HeaderValue::from_static("*"));
     }
     rules.allow_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+}
+
+fn allows_all(rules: &CorsRules) -> bool {
+    rules.allow_origins.iter().any(|allowed| allowed == "*")
 }

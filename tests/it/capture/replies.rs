@@ -117,6 +117,12 @@ async fn a_page_may_read_the_answer_where_its_origin_is_allowed() -> TestResult 
     assert_eq!(refused.header("access-control-allow-origin"), Some("http://localhost:3000"));
     let foreign = node.request("GET", "/r/p", "Origin: https://foreign.example\r\n").await?;
     assert_eq!((foreign.status, foreign.header("access-control-allow-origin")), (200, None));
+    let nobody = node.request("GET", "/r/p", "").await?;
+    let asked = node.request("OPTIONS", "/r/p", PREFLIGHT).await?;
+    let unasked = node.request("OPTIONS", "/r/p", &PREFLIGHT.replace("page.", "foreign.")).await?;
+    for answer in [&foreign, &nobody, &asked, &unasked, &refused, &problem] {
+        assert_eq!(answer.header("vary"), Some("Origin"), "a cache must tell them apart");
+    }
     Ok(())
 }
 
