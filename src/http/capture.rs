@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, Version};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, stream};
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
@@ -90,13 +91,10 @@ async fn catch(
     let is_preflight = head.is_preflight();
     let announced = announced(request);
     let mut reception = Reception::begin(state.intake.clone(), head, announced).await.map_err(refused)?;
-    // What follows a CONNECT or an upgrade is no body.
-    let ending = if unopened.is_some() || request.method() == Method::CONNECT {
-        drop(payload.take());
-        Ending::Complete
-    } else {
-        receive(&mut reception, payload, state).await.map_err(refused)?
-    };
+    if is_endless(request) {
+        *payload = up_to(payload.take(), announced.unwrap_or(0));
+    }
+    let ending = receive(&mut reception, payload, state).await.map_err(refused)?;
     let choice = choose(ending, is_preflight, unopened.as_ref());
     let ask = match choice.source {
         ReplySource::Default => Ask::Rules { too_large: Kind::BodyTooLarge.status() },
@@ -225,6 +223,26 @@ fn header_block_upto(headers: &HeaderMap, bytes_max: usize) -> HeaderBlock {
 
 fn announced(request: &HttpRequest) -> Option<u64> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether the framework hands on all that follows, to the connection's end: a body is only what was announced of it.
+fn is_endless(request: &HttpRequest) -> bool {
+    let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    !is_chunked && (request.method() == Method::CONNECT || socket::names_websocket(request))
+}
+
+/// So many octets; where there are fewer, the sender has gone.
+fn up_to(payload: Payload, length: u64) -> Payload {
+    let pieces = stream::try_unfold((payload, length), |(mut payload, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let mut piece = payload.next().await.unwrap_or(Err(PayloadError::Incomplete(None)))?;
+        piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        let left = left - piece.len() as u64;
+        Ok(Some((piece, (payload, left))))
+    });
+    Payload::Stream { payload: Box::pin(pieces) }
 }
 
 /// Reads the body to its end, or to whatever ends it before.

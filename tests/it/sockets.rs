@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::client::{KEY, VERSION_13, WebSocket, frame, handshake, opcode};
+use crate::harness::client::{Connection, KEY, VERSION_13, WebSocket, frame, handshake, opcode};
 use crate::harness::node::Node;
 use crate::harness::{Needs, TestResult, body_of, capture_id, check_problem, eventually, trials};
 
@@ -293,6 +293,24 @@ async fn a_handshake_that_is_none_is_caught_as_a_request() -> TestResult {
         let kept = node.kept(&answer).await?;
         assert_eq!(kept["kind"], "http");
         assert_eq!(kept["reply"], json!({"source": "websocket", "status": status}));
+    }
+    for (length, sent, incomplete) in [
+        ("Content-Length: 7", "content and more", false),
+        ("Content-Length: 7", "conte", true),
+        ("Transfer-Encoding: chunked", "7\r\ncontent\r\n0\r\n\r\n", false),
+    ] {
+        let mut connection = Connection::open(&host).await?;
+        let head = "POST /r/hands HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+        connection.send(format!("{head}{length}\r\n\r\n{sent}").as_bytes()).await?;
+        if incomplete {
+            connection.end_sending().await?;
+        }
+        let kept = node.kept(&connection.response().await?).await?;
+        let expected =
+            json!({"content": if incomplete { "conte" } else { "content" }, "incomplete": incomplete});
+        for (name, value) in expected.as_object().ok_or("no object")? {
+            assert_eq!(&kept["body"][name], value, "{length} {sent}");
+        }
     }
     let (_, stream) = handshake(&host, "/api/stream", VERSION_13).await?;
     check_problem(&stream, 400, "invalid-websocket-handshake")?;

@@ -19,8 +19,13 @@ pub const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Whether a request asks for a WebSocket.
 pub fn is_upgrade(request: &HttpRequest) -> bool {
+    request.head().upgrade() && names_websocket(request)
+}
+
+/// Whether a request names WebSocket as what to go over to, whatever else it says.
+pub fn names_websocket(request: &HttpRequest) -> bool {
     let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
-    request.head().upgrade() && upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+    upgrade.is_some_and(|value| value.trim().eq_ignore_ascii_case("websocket"))
 }
 
 /// The answer that opens a WebSocket (RFC 6455, section 4.2.2).
