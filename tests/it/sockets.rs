@@ -25,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
             text_that_is_not_utf8_closes_with_1007,
             a_frame_may_come_byte_by_byte,
             a_handshake_that_is_none_is_caught_as_a_request,
+            an_upgrade_may_name_others_first_but_not_in_http_1_0,
             sockets_have_a_ceiling,
             a_stopping_node_closes_with_1012,
     }
@@ -314,6 +315,28 @@ async fn a_handshake_that_is_none_is_caught_as_a_request() -> TestResult {
     }
     let (_, stream) = handshake(&host, "/api/stream", VERSION_13).await?;
     check_problem(&stream, 400, "invalid-websocket-handshake")?;
+    Ok(())
+}
+
+async fn an_upgrade_may_name_others_first_but_not_in_http_1_0() -> TestResult {
+    let node = echoing().await?;
+    for (version, upgrade, status) in [
+        ("1.1", "Upgrade: foo\r\nUpgrade: WebSocket\r\n", 101),
+        ("1.0", "Upgrade: websocket\r\n", 200),
+        ("1.1", "Upgrade: foo, websocket\r\n", 200),
+    ] {
+        let mut connection = Connection::open(node.address()).await?;
+        let head = format!("GET /r/up HTTP/{version}\r\nHost: a\r\nConnection: Upgrade\r\n{upgrade}");
+        connection.send(format!("{head}{VERSION_13}{KEY}\r\n").as_bytes()).await?;
+        let answer = connection.response().await?;
+        assert_eq!(answer.status, status, "{version} {upgrade}");
+        if status == 101 {
+            connection.send(&frame(0x80 | opcode::TEXT, true, b"hello")).await?;
+            assert_eq!(connection.bytes(7).await?, frame(0x80 | opcode::TEXT, false, b"hello"));
+        } else {
+            assert_eq!(node.kept(&answer).await?["kind"], "http", "{version} {upgrade}");
+        }
+    }
     Ok(())
 }
 

@@ -9,7 +9,9 @@ mod stream_body;
 mod wanted;
 
 use actix_http::ws::{HandshakeError, handshake_response, verify_handshake};
-use actix_web::http::header;
+use actix_web::dev::RequestHead;
+use actix_web::http::Version;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::problem::{Kind, Problem};
@@ -17,26 +19,32 @@ use super::problem::{Kind, Problem};
 /// A connection is handed at most so many bytes at a time.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Whether a request asks for a WebSocket.
+/// Whether a request asks for a WebSocket. Below HTTP/1.1 nobody can (RFC 9110, section 7.8).
 pub fn is_upgrade(request: &HttpRequest) -> bool {
-    request.head().upgrade() && names_websocket(request)
+    request.version() >= Version::HTTP_11 && request.head().upgrade() && names_websocket(request)
 }
 
-/// Whether a request names WebSocket as what to go over to, whatever else it says.
+/// Whether a line names WebSocket, and nothing else, as what to go over to: the framework's parser takes what follows a
+/// list of several protocols for further requests.
 pub fn names_websocket(request: &HttpRequest) -> bool {
-    let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
-    upgrade.is_some_and(|value| value.trim().eq_ignore_ascii_case("websocket"))
+    let mut lines = request.headers().get_all(header::UPGRADE).map(|line| line.as_bytes().trim_ascii());
+    lines.any(|line| line.eq_ignore_ascii_case(b"websocket"))
 }
 
 /// The answer that opens a WebSocket (RFC 6455, section 4.2.2).
 pub fn handshake(request: &HttpRequest) -> Result<HttpResponseBuilder, Problem> {
-    verify_handshake(request.head()).map_err(|error| match error {
+    let mut head = RequestHead::default();
+    head.method = request.method().clone();
+    head.headers = request.headers().clone();
+    // The framework looks at the first line only.
+    head.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    verify_handshake(&head).map_err(|error| match error {
         HandshakeError::UnsupportedVersion | HandshakeError::NoVersionHeader => {
             Problem::because(Kind::WebSocketVersion, error)
         }
         other => Problem::because(Kind::InvalidWebSocketHandshake, other),
     })?;
-    let theirs = handshake_response(request.head()).finish();
+    let theirs = handshake_response(&head).finish();
     let mut response = HttpResponse::build(theirs.status());
     response.upgrade("websocket");
     if let Some(accept) = theirs.headers().get(header::SEC_WEBSOCKET_ACCEPT) {
