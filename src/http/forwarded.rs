@@ -241,6 +241,7 @@ fn parsed<T: std::str::FromStr>(octets: &[u8]) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use actix_web::http::header::HeaderName;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -344,6 +345,26 @@ mod tests {
                 (&[(name, b"for")], PEER),
             ],
         );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_a_sender_has_sent_is_believed(
+            sent in prop::collection::vec(prop::sample::select(b" \t\",;=\\\xff[]:.for16ax".to_vec()), 0..40),
+        ) {
+            let sent: &[u8] = &sent;
+            for (family, name, added) in [
+                (ProxyHeaders::XForwarded, "x-forwarded-for", b"1.2.3.4".as_slice()),
+                (ProxyHeaders::Forwarded, "forwarded", b"for=1.2.3.4"),
+                (ProxyHeaders::Forwarded, "forwarded", b"for=\"1.2.3.4:1\";host=\"a:1\";x=\",\\\"\\\\\""),
+            ] {
+                let joined = [sent, b", ", added].concat();
+                let in_one_line = told_by(family, &[(name, joined.trim_ascii())]);
+                let in_two = told_by(family, &[(name, sent.trim_ascii()), (name, added)]);
+                prop_assert_eq!(in_one_line.client.to_string(), "1.2.3.4");
+                prop_assert_eq!(in_two, in_one_line);
+            }
+        }
     }
 
     #[test]
