@@ -1,12 +1,23 @@
 //! Subscribers that catch up, page by page, while retention trims and the journal changes under them.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use creel::broker::{Broker as _, LocalBroker};
 use creel::clock::SystemClock;
 use creel::feed::{Hub, HubOptions, Item, Subscriber, Wakes};
 use creel::metrics::Metrics;
 use creel::model::wire::BodyForm;
 use creel::model::{Cursor, Filter, Glob, Since};
+use creel::shutdown::Shutdown;
+use futures_util::FutureExt as _;
+use tokio::sync::Semaphore;
 
 use super::*;
+use crate::harness::eventually;
+use crate::harness::meddled::{Meddled, Meddling};
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const OPTIONS: HubOptions = HubOptions {
     ring_events_max: 1,
@@ -22,6 +33,25 @@ const OPTIONS: HubOptions = HubOptions {
 async fn hub(database: Arc<dyn Database>) -> TestResult<Arc<Hub>> {
     let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new()));
     Ok(Hub::open(database, OPTIONS, Uuid::new_v4(), clock, metrics).await?)
+}
+
+/// Lets a hub look after itself, until what is returned is stopped.
+fn keep(hub: &Arc<Hub>) -> Shutdown {
+    let (hub, shutdown) = (hub.clone(), Shutdown::default());
+    let stopping = shutdown.clone();
+    shutdown.spawn(async move {
+        let broker = LocalBroker::new();
+        hub.keep(broker.subscribe("t"), stopping).await;
+    });
+    shutdown
+}
+
+/// The journal becomes another one, and the hub has heard of it.
+async fn change_the_journal(database: &dyn Database, hub: &Hub) -> TestResult {
+    let head = storage::journal::head(database).await?;
+    let another = storage::journal::begin_epoch(database, head, i64::MAX).await?;
+    eventually(PATIENCE, "the hub knows", async || hub.epoch() == another.epoch).await;
+    Ok(())
 }
 
 fn filter(patterns: &[&str]) -> Filter {
@@ -132,5 +162,49 @@ pub async fn however_many_endpoints_were_trimmed_each_is_told(site: &Site) -> Te
     }
     named.sort_unstable();
     assert!(named == names, "each once");
+    Ok(())
+}
+
+/// Holds up whoever reads a page.
+#[derive(Default)]
+struct Held {
+    readers: AtomicUsize,
+    may_read: Option<Semaphore>,
+}
+
+#[async_trait::async_trait]
+impl Meddling for Held {
+    async fn statement(&self, sql: &Sql) -> Result<(), DatabaseError> {
+        if let Some(may_read) = self.may_read.as_ref().filter(|_| sql.sqlite.contains("LEFT JOIN")) {
+            self.readers.fetch_add(1, Ordering::Relaxed);
+            drop(may_read.acquire().await);
+        }
+        Ok(())
+    }
+}
+
+pub async fn who_waited_for_a_turn_hears_of_another_journal_first(site: &Site) -> TestResult {
+    let inner = site.open();
+    let captures: Vec<_> = (0..10).map(|i| capture("a", i * 1_000)).collect();
+    appended(&*inner, &captures).await?;
+    let before = Held { may_read: Some(Semaphore::new(0)), ..Held::default() };
+    let database = Arc::new(Meddled { inner: inner.clone(), before });
+    let hub = hub(database.clone()).await?;
+    let mut readers =
+        [subscriber(&hub, &["a"], Since::Earliest).await?, subscriber(&hub, &["a"], Since::Earliest).await?];
+    let [reads, waits] = &mut readers;
+    let (mut reading, mut waiting) = (pin!(reads.next()), pin!(waits.next()));
+    while database.before.readers.load(Ordering::Relaxed) == 0 {
+        assert!(reading.as_mut().now_or_never().is_none(), "it is held up");
+    }
+    assert!(waiting.as_mut().now_or_never().is_none(), "there is one turn at a time");
+    let kept = keep(&hub);
+    change_the_journal(&*inner, &hub).await?;
+    if let Some(may_read) = &database.before.may_read {
+        may_read.add_permits(1);
+    }
+    assert_eq!([told(&reading.await?), told(&waiting.await?)], [["reset"]; 2]);
+    kept.stop();
+    kept.finish().await;
     Ok(())
 }
