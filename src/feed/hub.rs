@@ -90,9 +90,9 @@ impl Hub {
         Ok(Arc::new(hub))
     }
 
-    /// Passes on what this node has committed.
-    pub fn offer_local(&self, entries: Vec<Entry>) {
-        self.offer(entries.into_iter().map(|entry| Offered::Entry(entry, Way::Local)));
+    /// Passes on what this node has committed, while it passed on the journal of an epoch.
+    pub fn offer_local(&self, epoch: i64, entries: Vec<Entry>) {
+        self.offer(epoch, entries.into_iter().map(|entry| Offered::Entry(entry, Way::Local)));
     }
 
     pub fn database_answers(&self) -> bool {
@@ -132,8 +132,13 @@ impl Hub {
         self.changed.subscribe()
     }
 
-    fn offer(&self, offered: impl IntoIterator<Item = Offered>) {
+    fn offer(&self, epoch: i64, offered: impl IntoIterator<Item = Offered>) {
         let mut sequencer = self.sequencer();
+        if epoch != sequencer.epoch {
+            drop(sequencer);
+            // The next look at the head will tell.
+            return tracing::debug!(epoch, "entries of another epoch were passed over");
+        }
         let before = sequencer.last();
         let passed = sequencer.offer(offered);
         self.passed(sequencer, before, &passed);
@@ -223,14 +228,15 @@ impl Hub {
             return;
         }
         match message::decode(message) {
-            Some(message) if message.epoch == self.epoch() => {
-                self.offer(message.items.into_iter().map(|item| match item {
+            Some(message) => {
+                let offered = message.items.into_iter().map(|item| match item {
                     Announced::Entry(entry) => Offered::Entry(entry, Way::Broker),
                     Announced::Seq(seq) => Offered::Seq(seq),
-                }));
+                });
+                self.offer(message.epoch, offered);
             }
-            // Of another epoch, or of another version of Creel: the next look at the head will tell.
-            _ => tracing::debug!("a message of another epoch or format was passed over"),
+            // Of another version of Creel: the next look at the head will tell.
+            None => tracing::debug!("a message of another format was passed over"),
         }
     }
 

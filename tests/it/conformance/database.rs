@@ -128,6 +128,7 @@ macro_rules! conformance {
             each_trim_is_told_once_whatever_else_was_trimmed,
             however_many_endpoints_were_trimmed_each_is_told,
             who_waited_for_a_turn_hears_of_another_journal_first,
+            what_was_committed_to_another_journal_is_passed_over,
         })
         .chain(conformance! { $site, $needs, reports =>
             reports_count_what_was_caught_be_it_removed_or_not,

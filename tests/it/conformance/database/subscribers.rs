@@ -8,7 +8,7 @@ use creel::clock::SystemClock;
 use creel::feed::{Hub, HubOptions, Item, Subscriber, Wakes};
 use creel::metrics::Metrics;
 use creel::model::wire::BodyForm;
-use creel::model::{Cursor, Filter, Glob, Since};
+use creel::model::{Cursor, Entry, EntryKind, Filter, Glob, Since};
 use creel::shutdown::Shutdown;
 use futures_util::FutureExt as _;
 use tokio::sync::Semaphore;
@@ -206,5 +206,26 @@ pub async fn who_waited_for_a_turn_hears_of_another_journal_first(site: &Site) -
     assert_eq!([told(&reading.await?), told(&waiting.await?)], [["reset"]; 2]);
     kept.stop();
     kept.finish().await;
+    Ok(())
+}
+
+fn entry(seq: i64, what: &Arc<Capture>) -> Entry {
+    Entry { seq, what: EntryKind::Capture(what.clone()) }
+}
+
+pub async fn what_was_committed_to_another_journal_is_passed_over(site: &Site) -> TestResult {
+    let database = site.open();
+    appended(&*database, &[capture("a", 0), capture("a", 1)]).await?;
+    let hub = hub(database.clone()).await?;
+    let earlier = hub.epoch();
+    let kept = keep(&hub);
+    change_the_journal(&*database, &hub).await?;
+    kept.stop();
+    kept.finish().await;
+    let (place, late) = (hub.cursor(), capture("a", 2));
+    hub.offer_local(earlier, vec![entry(3, &late)]);
+    assert_eq!(hub.cursor(), place, "it may not be there any more");
+    hub.offer_local(hub.epoch(), vec![entry(3, &late)]);
+    assert_eq!(hub.cursor().seq, 3);
     Ok(())
 }
