@@ -176,8 +176,10 @@ impl Hub {
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut waiting: Option<(i64, Instant)> = None;
         let mut broker_is_away = false;
+        // When it was last tried to leave a journal that differs.
+        let mut tried: Option<Instant> = None;
         loop {
-            let due = waiting.map(|(_, since)| since + self.options.gap_wait);
+            let due = waiting.map(|(_, since)| since).or(tried).map(|since| since + self.options.gap_wait);
             tokio::select! {
                 () = shutdown.stopped() => return,
                 signal = broker.recv() => match signal {
@@ -195,11 +197,16 @@ impl Hub {
                 () = until(due) => {}
             }
             let gap = self.sequencer().gap();
+            tried = tried.filter(|_| gap == Gap::Diverged);
             waiting = match (gap, waiting) {
                 (Gap::None, _) => None,
                 (Gap::Diverged, _) => {
-                    tracing::error!("the journal holds other entries than were passed on");
-                    self.begin_anew().await;
+                    if tried.is_none() {
+                        tracing::error!("the journal holds other entries than were passed on");
+                    }
+                    if tried.is_none_or(|tried| tried.elapsed() >= self.options.gap_wait) {
+                        tried = (!self.begin_anew().await).then(Instant::now);
+                    }
                     None
                 }
                 (Gap::Waiting { behind }, Some((since_behind, since)))
@@ -323,8 +330,12 @@ impl Hub {
             if entries.first().is_some_and(|entry| entry.seq == last) {
                 let before = entries.remove(0);
                 if last_id.is_some_and(|id| id != before.id()) {
-                    tracing::error!(seq = last, "the journal holds another entry than was passed on");
-                    return self.begin_anew().await;
+                    let mut sequencer = self.sequencer();
+                    if sequencer.generation == generation {
+                        sequencer.diverge();
+                        self.gap.notify_one();
+                    }
+                    return;
                 }
             }
             let mut sequencer = self.sequencer();
@@ -337,7 +348,8 @@ impl Hub {
         }
     }
 
-    async fn begin_anew(&self) {
+    /// Leaves a journal that differs; false where the database does not let it.
+    async fn begin_anew(&self) -> bool {
         let anew = async {
             let mut head = storage::journal::head(self.database.as_ref()).await?;
             // Unless another node has done so already.
@@ -346,9 +358,11 @@ impl Hub {
             }
             self.restart(head).await
         };
-        if let Err(error) = anew.await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "failed to begin a new epoch");
+        let result = anew.await;
+        if let Err(error) = &result {
+            tracing::debug!(error = error as &dyn std::error::Error, "failed to begin a new epoch");
         }
+        result.is_ok()
     }
 }
 

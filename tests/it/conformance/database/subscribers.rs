@@ -1,7 +1,7 @@
 //! Subscribers that catch up, page by page, while retention trims and the journal changes under them.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use creel::broker::{Broker as _, LocalBroker};
 use creel::clock::SystemClock;
@@ -31,8 +31,12 @@ const OPTIONS: HubOptions = HubOptions {
 
 /// A hub whose ring reaches back to nothing that was there before.
 async fn hub(database: Arc<dyn Database>) -> TestResult<Arc<Hub>> {
+    hub_with(database, OPTIONS).await
+}
+
+async fn hub_with(database: Arc<dyn Database>, options: HubOptions) -> TestResult<Arc<Hub>> {
     let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new()));
-    Ok(Hub::open(database, OPTIONS, Uuid::new_v4(), clock, metrics).await?)
+    Ok(Hub::open(database, options, Uuid::new_v4(), clock, metrics).await?)
 }
 
 /// Lets a hub look after itself, until what is returned is stopped.
@@ -227,5 +231,56 @@ pub async fn what_was_committed_to_another_journal_is_passed_over(site: &Site) -
     assert_eq!(hub.cursor(), place, "it may not be there any more");
     hub.offer_local(hub.epoch(), vec![entry(3, &late)]);
     assert_eq!(hub.cursor().seq, 3);
+    Ok(())
+}
+
+/// Lets no new epoch begin, or not yet.
+#[derive(Default)]
+struct Refusing {
+    is_let: AtomicBool,
+    tries: AtomicUsize,
+    looks: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Meddling for Refusing {
+    async fn statement(&self, sql: &Sql) -> Result<(), DatabaseError> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        if !sql.sqlite.starts_with("UPDATE journal_head SET epoch") {
+            return Ok(());
+        }
+        self.tries.fetch_add(1, Ordering::Relaxed);
+        match self.is_let.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err(DatabaseError::Unavailable("not now".into())),
+        }
+    }
+}
+
+pub async fn a_journal_that_differs_is_left_when_the_database_lets_it(site: &Site) -> TestResult {
+    let inner = site.open();
+    appended(&*inner, &[capture("a", 0)]).await?;
+    let an_hour = Duration::from_secs(3_600);
+    for gap_wait in [an_hour, OPTIONS.gap_wait] {
+        let database = Arc::new(Meddled { inner: inner.clone(), before: Refusing::default() });
+        let hub = hub_with(database.clone(), HubOptions { gap_wait, ..OPTIONS }).await?;
+        let (epoch, kept, before) = (hub.epoch(), keep(&hub), &database.before);
+        hub.offer_local(epoch, vec![entry(1, &capture("a", 5))]);
+        let tries = || before.tries.load(Ordering::Relaxed);
+        eventually(PATIENCE, "it was tried", async || tries() > 0).await;
+        let looks = before.looks.load(Ordering::Relaxed);
+        eventually(PATIENCE, "the hub woke often", async || {
+            before.looks.load(Ordering::Relaxed) > looks + 50
+        })
+        .await;
+        if gap_wait == an_hour {
+            assert_eq!(tries(), 1, "not whenever it wakes");
+        } else {
+            before.is_let.store(true, Ordering::Relaxed);
+            eventually(PATIENCE, "a new epoch began", async || hub.epoch() != epoch).await;
+        }
+        kept.stop();
+        kept.finish().await;
+    }
     Ok(())
 }
