@@ -19,7 +19,7 @@ use crate::database::{Database, DatabaseError, Migrate};
 use crate::feed::{self, Hub, Publisher};
 use crate::http::{self, Listening, State};
 use crate::inquiry::Inquiries;
-use crate::intake::{AnswerLog, Budget, Configuration, Intake, Journal, OnCommit};
+use crate::intake::{AnswerLog, Budget, Configuration, FeedEpoch, Intake, Journal, OnCommit};
 use crate::metrics::Metrics;
 use crate::model::{Entry, NodeState};
 use crate::presence::Presence;
@@ -113,6 +113,7 @@ impl Node {
             database.clone(),
             configuration.clone(),
             options::journal(&settings),
+            feed_epoch(hub.clone()),
             on_commit(hub.clone(), publisher.clone()),
             metrics.clone(),
             &shutdown,
@@ -312,16 +313,20 @@ async fn prepare(database: &dyn Database, settings: &Settings) -> Result<(), Dat
 
 /// Each batch goes to this node's hub and, through the broker, to the others.
 fn on_commit(hub: Arc<Hub>, publisher: Arc<Publisher>) -> OnCommit {
-    Box::new(move |entries: Vec<Entry>| {
-        publisher.publish(hub.epoch(), &entries);
-        hub.offer_local(entries);
+    Box::new(move |epoch, entries: Vec<Entry>| {
+        publisher.publish(epoch, &entries);
+        hub.offer_local(epoch, entries);
     })
+}
+
+fn feed_epoch(hub: Arc<Hub>) -> FeedEpoch {
+    Box::new(move || hub.epoch())
 }
 
 /// One entry that was committed outside of the writer goes the same way.
 fn announce(hub: Arc<Hub>, publisher: Arc<Publisher>) -> runs::Announce {
-    let on_commit = on_commit(hub, publisher);
-    Box::new(move |entry| on_commit(vec![entry]))
+    let on_commit = on_commit(hub.clone(), publisher);
+    Box::new(move |entry| on_commit(hub.epoch(), vec![entry]))
 }
 
 /// Tells of the node as long as it runs.

@@ -95,9 +95,9 @@ impl Hub {
         Ok(Arc::new(hub))
     }
 
-    /// Passes on what this node has committed.
-    pub fn offer_local(&self, entries: Vec<Entry>) {
-        self.offer(entries.into_iter().map(|entry| Offered::Entry(entry, Way::Local)));
+    /// Passes on what this node has committed, while it passed on the journal of an epoch.
+    pub fn offer_local(&self, epoch: i64, entries: Vec<Entry>) {
+        self.offer(epoch, entries.into_iter().map(|entry| Offered::Entry(entry, Way::Local)));
     }
 
     pub fn database_answers(&self) -> bool {
@@ -137,8 +137,13 @@ impl Hub {
         self.changed.subscribe()
     }
 
-    fn offer(&self, offered: impl IntoIterator<Item = Offered>) {
+    fn offer(&self, epoch: i64, offered: impl IntoIterator<Item = Offered>) {
         let mut sequencer = self.sequencer();
+        if epoch != sequencer.epoch {
+            drop(sequencer);
+            // The next look at the head will tell.
+            return tracing::debug!(epoch, "entries of another epoch were passed over");
+        }
         let before = sequencer.last();
         let passed = sequencer.offer(offered);
         self.passed(sequencer, before, &passed);
@@ -176,8 +181,10 @@ impl Hub {
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut waiting: Option<(i64, Instant)> = None;
         let mut broker_is_away = false;
+        // When it was last tried to leave a journal that differs.
+        let mut tried: Option<Instant> = None;
         loop {
-            let due = waiting.map(|(_, since)| since + self.options.gap_wait);
+            let due = waiting.map(|(_, since)| since).or(tried).map(|since| since + self.options.gap_wait);
             tokio::select! {
                 () = shutdown.stopped() => return,
                 signal = broker.recv() => match signal {
@@ -195,11 +202,16 @@ impl Hub {
                 () = until(due) => {}
             }
             let gap = self.sequencer().gap();
+            tried = tried.filter(|_| gap == Gap::Diverged);
             waiting = match (gap, waiting) {
                 (Gap::None, _) => None,
                 (Gap::Diverged, _) => {
-                    tracing::error!("the journal holds other entries than were passed on");
-                    self.begin_anew().await;
+                    if tried.is_none() {
+                        tracing::error!("the journal holds other entries than were passed on");
+                    }
+                    if tried.is_none_or(|tried| tried.elapsed() >= self.options.gap_wait) {
+                        tried = (!self.begin_anew().await).then(Instant::now);
+                    }
                     None
                 }
                 (Gap::Waiting { behind }, Some((since_behind, since)))
@@ -228,14 +240,15 @@ impl Hub {
             return;
         }
         match message::decode(message) {
-            Some(message) if message.epoch == self.epoch() => {
-                self.offer(message.items.into_iter().map(|item| match item {
+            Some(message) => {
+                let offered = message.items.into_iter().map(|item| match item {
                     Announced::Entry(entry) => Offered::Entry(entry, Way::Broker),
                     Announced::Seq(seq) => Offered::Seq(seq),
-                }));
+                });
+                self.offer(message.epoch, offered);
             }
-            // Of another epoch, or of another version of Creel: the next look at the head will tell.
-            _ => tracing::debug!("a message of another epoch or format was passed over"),
+            // Of another version of Creel: the next look at the head will tell.
+            None => tracing::debug!("a message of another format was passed over"),
         }
     }
 
@@ -322,8 +335,12 @@ impl Hub {
             if entries.first().is_some_and(|entry| entry.seq == last) {
                 let before = entries.remove(0);
                 if last_id.is_some_and(|id| id != before.id()) {
-                    tracing::error!(seq = last, "the journal holds another entry than was passed on");
-                    return self.begin_anew().await;
+                    let mut sequencer = self.sequencer();
+                    if sequencer.generation == generation {
+                        sequencer.diverge();
+                        self.gap.notify_one();
+                    }
+                    return;
                 }
             }
             let mut sequencer = self.sequencer();
@@ -336,7 +353,8 @@ impl Hub {
         }
     }
 
-    async fn begin_anew(&self) {
+    /// Leaves a journal that differs; false where the database does not let it.
+    async fn begin_anew(&self) -> bool {
         let anew = async {
             let mut head = storage::journal::head(self.database.as_ref()).await?;
             // Unless another node has done so already.
@@ -345,9 +363,11 @@ impl Hub {
             }
             self.restart(head).await
         };
-        if let Err(error) = anew.await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "failed to begin a new epoch");
+        let result = anew.await;
+        if let Err(error) = &result {
+            tracing::debug!(error = error as &dyn std::error::Error, "failed to begin a new epoch");
         }
+        result.is_ok()
     }
 }
 

@@ -185,6 +185,11 @@ impl Sequencer {
         passed
     }
 
+    /// Learns that the journal holds another entry than was passed on.
+    pub fn diverge(&mut self) {
+        self.diverged = true;
+    }
+
     pub fn gap(&self) -> Gap {
         if self.diverged {
             return Gap::Diverged;

@@ -254,6 +254,10 @@ impl Subscriber {
         let page = self.window.read(&hub, &self.filter, self.place, head.seq).await?;
         // Trims are read after the page, so that what was trimmed before it was read is told.
         let (mut items, are_all) = self.trims().await?;
+        // Of another journal, to which the hub has gone on while this one waited for its turn or read, it is told first.
+        if self.is_reset() {
+            return Ok(Vec::new());
+        }
         if !are_all {
             return Ok(items);
         }

@@ -148,8 +148,9 @@ impl State {
 
     /// Passes on an entry that was committed outside of the writer: a removal, a configuration change.
     pub fn announce(&self, entry: Entry) {
-        self.publisher.publish(self.hub.epoch(), std::slice::from_ref(&entry));
-        self.hub.offer_local(vec![entry]);
+        let epoch = self.hub.epoch();
+        self.publisher.publish(epoch, std::slice::from_ref(&entry));
+        self.hub.offer_local(epoch, vec![entry]);
     }
 
     /// How long one more socket waits before it closes when the node stops, so that not all clients come

@@ -21,8 +21,12 @@ use crate::model::{BodyContent, Capture, Entry};
 use crate::rules::States;
 use crate::shutdown::Shutdown;
 
-/// Called with each batch when it is committed, in the order of `seq`; must not block.
-pub type OnCommit = Box<dyn Fn(Vec<Entry>) + Send + Sync>;
+/// Called with each batch when it is committed, in the order of `seq`, and with what [`FeedEpoch`] was before; must not
+/// block.
+pub type OnCommit = Box<dyn Fn(i64, Vec<Entry>) + Send + Sync>;
+
+/// The epoch of the journal that the feed passes on.
+pub type FeedEpoch = Box<dyn Fn() -> i64 + Send + Sync>;
 
 /// How long a sender waits beyond the deadline, within which the writer tells it by itself.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -99,6 +103,7 @@ impl Journal {
         database: Arc<dyn Database>,
         configuration: Arc<Configuration>,
         options: JournalOptions,
+        feed_epoch: FeedEpoch,
         on_commit: OnCommit,
         metrics: Arc<Metrics>,
         shutdown: &Shutdown,
@@ -111,6 +116,7 @@ impl Journal {
             database,
             configuration,
             options,
+            feed_epoch,
             committed: telling::start(on_commit, metrics.clone(), shutdown),
             available: available.clone(),
             metrics: metrics.clone(),

@@ -15,6 +15,6 @@ pub use accept::{Intake, IntakeOptions, Refusal};
 pub use answers::AnswerLog;
 pub use budget::{Budget, Reserved};
 pub use configuration::{Configuration, Snapshot};
-pub use journal::{Accepted, Journal, JournalOptions, OnCommit};
+pub use journal::{Accepted, FeedEpoch, Journal, JournalOptions, OnCommit};
 pub use judging::{Ask, Chosen};
 pub use receive::{Ending, Reception};

@@ -17,6 +17,8 @@ const BATCHES: usize = 8;
 
 /// A batch that is durable.
 pub struct Committed {
+    /// Of the journal that the feed passed on before the commit.
+    pub epoch: i64,
     pub batch: Vec<Queued>,
     /// As they were committed, each with its place and what answers it.
     pub captures: Vec<Arc<Capture>>,
@@ -41,7 +43,7 @@ impl Committed {
     fn tell(self, on_commit: &OnCommit, metrics: &Metrics) {
         self.captures.iter().for_each(|capture| count(capture, metrics));
         let entries = self.seqs.iter().zip(self.captures);
-        on_commit(entries.map(|(&seq, c)| Entry { seq, what: EntryKind::Capture(c) }).collect());
+        on_commit(self.epoch, entries.map(|(&seq, c)| Entry { seq, what: EntryKind::Capture(c) }).collect());
         for ((queued, seq), chosen) in self.batch.into_iter().zip(self.seqs).zip(self.chosen) {
             let (capture, body) = (queued.capture.clone(), queued.case.body.clone());
             queued.tell(Ok(Accepted { seq, capture, chosen, body }), metrics);
@@ -84,7 +86,13 @@ mod tests {
         let (queued, verdict) = Queued::new(capture.clone(), case, 1, room);
         let batch = vec![queued];
         (
-            Committed { batch, captures: vec![capture], seqs: vec![seq], chosen: vec![Chosen::Fallback] },
+            Committed {
+                epoch: 7,
+                batch,
+                captures: vec![capture],
+                seqs: vec![seq],
+                chosen: vec![Chosen::Fallback],
+            },
             verdict,
         )
     }
@@ -96,7 +104,8 @@ mod tests {
         let verdict = Arc::new(Mutex::new(verdict));
         let (seen, heard) = (verdict.clone(), Arc::new(Mutex::new(Vec::new())));
         let told = heard.clone();
-        let on_commit: OnCommit = Box::new(move |entries| {
+        let on_commit: OnCommit = Box::new(move |epoch, entries| {
+            assert_eq!(epoch, 7);
             assert!(entries[0].seq != 1, "this one is not told of");
             let before = matches!(seen.lock().unwrap().try_recv(), Err(TryRecvError::Empty));
             told.lock().unwrap().push((entries[0].seq, before));

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::accept::Refusal;
 use super::configuration::{Configuration, Snapshot};
 use super::deciding::{Decided, decide, split_stateless};
-use super::journal::{Availability, JournalOptions, Queued};
+use super::journal::{Availability, FeedEpoch, JournalOptions, Queued};
 use super::judging::admit;
 use super::telling::Committed;
 use crate::database::{Appended, Database, DatabaseError, JournalBatch, StateClaim};
@@ -43,6 +43,7 @@ pub(super) struct Writer {
     pub database: Arc<dyn Database>,
     pub configuration: Arc<Configuration>,
     pub options: JournalOptions,
+    pub feed_epoch: FeedEpoch,
     /// Where what is durable goes.
     pub committed: mpsc::Sender<Committed>,
     pub available: Arc<Availability>,
@@ -123,6 +124,8 @@ impl Writer {
     async fn commit(&mut self, mut batch: Vec<Queued>) {
         let deadline = batch.first().map_or_else(Instant::now, |q| q.since) + self.options.commit_deadline;
         let started = Instant::now();
+        // Before the commit: where the feed goes on to another journal meanwhile, it is not told that this is of that one.
+        let epoch = (self.feed_epoch)();
         // What depends on states may have to be tried often; the rest does not wait for it.
         if batch.iter().any(|queued| queued.has_missed)
             && let Some(stateless) = split_stateless(&mut batch)
@@ -162,7 +165,7 @@ impl Writer {
                 let Decided { captures, chosen, states } = decided;
                 self.remember(states, seqs.last().copied());
                 // It is received for as long as the writer is there.
-                drop(self.committed.send(Committed { batch, captures, seqs, chosen }).await);
+                drop(self.committed.send(Committed { epoch, batch, captures, seqs, chosen }).await);
             }
             Err(NotAppended::Data) if batch.len() > 1 => {
                 let mut first = batch;

@@ -127,6 +127,9 @@ macro_rules! conformance {
         .chain(conformance! { $site, $needs, subscribers =>
             each_trim_is_told_once_whatever_else_was_trimmed,
             however_many_endpoints_were_trimmed_each_is_told,
+            who_waited_for_a_turn_hears_of_another_journal_first,
+            what_was_committed_to_another_journal_is_passed_over,
+            a_journal_that_differs_is_left_when_the_database_lets_it,
         })
         .chain(conformance! { $site, $needs, reports =>
             reports_count_what_was_caught_be_it_removed_or_not,

@@ -13,6 +13,11 @@ pub trait Meddling: Send + Sync {
     /// Before captures are appended.
     async fn append(&self) {}
 
+    /// Before one statement, which is not run where this fails.
+    async fn statement(&self, _sql: &Sql) -> Result<(), DatabaseError> {
+        Ok(())
+    }
+
     /// Before a batch of statements, which is not run where this fails.
     async fn batch(&self, _inner: &dyn Database) -> Result<(), DatabaseError> {
         Ok(())
@@ -36,10 +41,12 @@ impl<M: Meddling> Database for Meddled<M> {
     }
 
     async fn execute(&self, sql: &Sql, values: &[Value]) -> Result<u64, DatabaseError> {
+        self.before.statement(sql).await?;
         self.inner.execute(sql, values).await
     }
 
     async fn query(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+        self.before.statement(sql).await?;
         self.inner.query(sql, values).await
     }
 
