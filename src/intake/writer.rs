@@ -71,6 +71,8 @@ impl Writer {
                 let received = tokio::select! {
                     biased;
                     received = queue.recv_many(&mut gathered, self.options.batch_captures_max) => received,
+                    // A sender has lost its patience: whether the database is away is to be looked at.
+                    () = self.available.fallen() => continue,
                     () = self.shutdown.stopped(), if !queue.is_closed() => {
                         // What was queued is written still; the loop ends when it is.
                         queue.close();
