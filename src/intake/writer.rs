@@ -145,7 +145,7 @@ impl Writer {
             if appended != Err(NotAppended::Moved) || Instant::now() >= deadline {
                 break (decided, appended);
             }
-            if let Err(error) = self.look_again(decided.states.is_some()).await {
+            if let Err(error) = within(deadline, self.look_again(decided.states.is_some())).await {
                 tracing::debug!(error = &error as &dyn std::error::Error, "failed to read the configuration");
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
@@ -195,6 +195,7 @@ impl Writer {
         configuration: &Snapshot,
         deadline: Instant,
     ) -> Result<(), NotAppended> {
+        let mut is_confirmed = false;
         let mut place = 0;
         while place < batch.len() {
             let queued = &mut batch[place];
@@ -206,9 +207,12 @@ impl Writer {
                 return Err(NotAppended::Moved);
             }
             if let Err(refusal) = admit(configuration, &queued.capture) {
-                // A refusal is never stale either.
-                let confirmed = self.configuration.refresh().await.map_err(|_| NotAppended::Moved)?;
-                if confirmed.config_seq != configuration.config_seq {
+                // A refusal is never stale either; what was read after all of the batch came confirms each of it.
+                if !is_confirmed {
+                    let confirmed = within(deadline, self.configuration.refresh()).await;
+                    is_confirmed = confirmed.is_ok_and(|c| c.config_seq == configuration.config_seq);
+                }
+                if !is_confirmed {
                     return Err(NotAppended::Moved);
                 }
                 place -= 1;
@@ -218,8 +222,8 @@ impl Writer {
             }
             let most = self.options.rules_body_bytes_max;
             let capture = Arc::make_mut(&mut queued.capture);
-            let judged = queued.case.judge(configuration, capture, self.database.as_ref(), most).await;
-            if judged.is_err() {
+            let judging = queued.case.judge(configuration, capture, self.database.as_ref(), most);
+            if within(deadline, judging).await.is_err() {
                 // A body could not be read, and nothing is decided without it.
                 tokio::time::sleep(RETRY_PAUSE).await;
                 return Err(NotAppended::Moved);
@@ -350,4 +354,13 @@ impl Writer {
     fn refuse(&self, queued: Queued, refusal: Refusal) {
         queued.tell(Err(refusal), &self.metrics);
     }
+}
+
+/// What is read for a batch is read within its time.
+async fn within<T>(
+    deadline: Instant,
+    reading: impl Future<Output = Result<T, DatabaseError>>,
+) -> Result<T, DatabaseError> {
+    let late = |_| Err(DatabaseError::Unavailable("the batch's time is over".into()));
+    tokio::time::timeout_at(deadline, reading).await.unwrap_or_else(late)
 }

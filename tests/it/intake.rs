@@ -1,14 +1,15 @@
 //! The intake, over a database to which something happens at the worst moment.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use creel::app;
+use creel::broker::LocalBroker;
 use creel::clock::SystemClock;
 use creel::config::{self, Settings, Source};
-use creel::database::{Database, Migrate};
+use creel::database::{Database, DatabaseError, Migrate, Sql};
 use creel::intake::{
     AnswerLog, Ask, Budget, Configuration, Intake, IntakeOptions, Journal, JournalOptions, OnCommit, Refusal,
 };
@@ -16,19 +17,25 @@ use creel::metrics::Metrics;
 use creel::model::Capture;
 use creel::rules::sample::{self, SampleOptions};
 use creel::shutdown::Shutdown;
+use futures_util::future::{join_all, try_join_all};
 use libtest_mimic::Trial;
 use prometheus_client::metrics::gauge::Gauge;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::harness::meddled::{Meddled, Meddling};
 use crate::harness::{Needs, TestResult, eventually, trials, workplace};
 
 const SOON: Duration = Duration::from_secs(30);
+const MANY: usize = 64;
 
 pub fn trials() -> Vec<Trial> {
     trials! {
         Needs::NOTHING =>
             a_sender_that_gives_up_after_the_commit_stops_nobody,
+            all_who_ask_for_the_configuration_at_once_share_a_read,
+            the_refusals_of_a_batch_are_confirmed_together,
+            a_configuration_that_is_not_told_holds_up_no_batch,
     }
 }
 
@@ -37,6 +44,35 @@ fn settings(flags: &[(&'static str, &str)]) -> TestResult<Settings> {
     let mut all = vec![("server.listen", "127.0.0.1:0".to_owned()), ("database.url", url)];
     all.extend(flags.iter().map(|(name, value)| (*name, (*value).to_owned())));
     Ok(config::load(&Source { flags: all, ..Source::default() })?)
+}
+
+/// A node, and the database that is meddled with.
+struct Site<M> {
+    node: app::Node,
+    database: Arc<Meddled<M>>,
+    http: reqwest::Client,
+}
+
+impl<M: Meddling + 'static> Site<M> {
+    async fn start(before: M, flags: &[(&'static str, &str)]) -> TestResult<Self> {
+        let settings = settings(flags)?;
+        let database = Arc::new(Meddled { inner: app::open_database(&settings)?, before });
+        let node = app::Node::start_with(settings, database.clone(), Arc::new(LocalBroker::new())).await?;
+        Ok(Self { node, database, http: reqwest::Client::new() })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.node.capture_address())
+    }
+
+    async fn post(&self) -> TestResult<reqwest::Response> {
+        Ok(self.http.post(self.url("/r/a")).body("x").send().await?)
+    }
+
+    async fn eventually_queued(&self, count: usize) {
+        let queued = || async { usize::try_from(self.node.metrics().queue_captures.get()) == Ok(count) };
+        eventually(SOON, "captures are queued", queued).await;
+    }
 }
 
 /// An intake without a node.
@@ -125,5 +161,115 @@ async fn a_sender_that_gives_up_after_the_commit_stops_nobody() -> TestResult {
     assert!(intake.is_available());
     shutdown.stop();
     shutdown.finish().await;
+    Ok(())
+}
+
+/// Counts what is read, and may refuse it.
+#[derive(Default)]
+struct Counted {
+    queries: AtomicUsize,
+    is_away: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Meddling for Counted {
+    async fn query(&self, _sql: &Sql) -> Result<(), DatabaseError> {
+        self.queries.fetch_add(1, Ordering::SeqCst);
+        // Others come meanwhile.
+        tokio::task::yield_now().await;
+        match self.is_away.load(Ordering::SeqCst) {
+            true => Err(DatabaseError::Unavailable("it is away".into())),
+            false => Ok(()),
+        }
+    }
+}
+
+async fn all_who_ask_for_the_configuration_at_once_share_a_read() -> TestResult {
+    let database = Arc::new(Meddled { inner: sqlite().await?, before: Counted::default() });
+    let options = settings(&[])?.rules.options();
+    let configuration = Configuration::new(database.clone(), true, options);
+    let counted = &database.before;
+    for is_away in [false, true, false] {
+        counted.is_away.store(is_away, Ordering::SeqCst);
+        counted.queries.store(0, Ordering::SeqCst);
+        let asked = join_all((0..MANY).map(|_| configuration.refresh())).await;
+        assert!(asked.iter().all(|read| read.is_err() == is_away), "away: {is_away}");
+        // One had begun when most of them asked; the next was for all of these.
+        assert_eq!(counted.queries.load(Ordering::SeqCst), 2, "away: {is_away}");
+    }
+    Ok(())
+}
+
+/// Commits wait while it is closed, and reads of the configuration while it says so; counts these.
+#[derive(Default)]
+struct Gate {
+    is_closed: AtomicBool,
+    is_silent: AtomicBool,
+    reads: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Meddling for Gate {
+    async fn append(&self) {
+        while self.is_closed.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn query(&self, sql: &Sql) -> Result<(), DatabaseError> {
+        if sql.sqlite.contains("configuration_forgotten") {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            while self.is_silent.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn the_refusals_of_a_batch_are_confirmed_together() -> TestResult {
+    let flags = [("capture.auto_create", "false"), ("journal.commit_deadline_ms", "60000")];
+    let site = Site::start(Gate::default(), &flags).await?;
+    let endpoint = site.url("/api/endpoints/a");
+    assert!(site.http.put(&endpoint).json(&json!({})).send().await?.status().is_success());
+    assert_eq!(site.post().await?.status(), 200);
+    let gate = &site.database.before;
+    gate.is_closed.store(true, Ordering::SeqCst);
+    let withdrawn = async {
+        site.eventually_queued(MANY).await;
+        assert!(site.http.delete(&endpoint).send().await?.status().is_success());
+        let before = gate.reads.load(Ordering::SeqCst);
+        gate.is_closed.store(false, Ordering::SeqCst);
+        TestResult::Ok(before)
+    };
+    let (answers, before) = tokio::join!(try_join_all((0..MANY).map(|_| site.post())), withdrawn);
+    let reads = gate.reads.load(Ordering::SeqCst) - before?;
+    assert!(answers?.iter().all(|answer| answer.status() == 404));
+    // The node reads it every second besides.
+    assert!(reads < MANY / 4, "{reads} reads for {MANY} refusals");
+    site.node.stop().await;
+    Ok(())
+}
+
+async fn a_configuration_that_is_not_told_holds_up_no_batch() -> TestResult {
+    let site = Site::start(Gate::default(), &[]).await?;
+    let gate = &site.database.before;
+    gate.is_closed.store(true, Ordering::SeqCst);
+    let changed = async {
+        site.eventually_queued(1).await;
+        let endpoint = site.url("/api/endpoints/a");
+        assert!(site.http.put(&endpoint).json(&json!({})).send().await?.status().is_success());
+        gate.is_silent.store(true, Ordering::SeqCst);
+        gate.is_closed.store(false, Ordering::SeqCst);
+        TestResult::Ok(())
+    };
+    let (answer, changed) = tokio::join!(site.post(), changed);
+    changed?;
+    // By the writer itself, which knows that it was not kept; not by a sender that has lost its patience.
+    let text = answer?.text().await?;
+    assert!(text.contains("/problems/database-away"), "{text}");
+    gate.is_silent.store(false, Ordering::SeqCst);
+    assert_eq!(site.post().await?.status(), 200);
+    site.node.stop().await;
     Ok(())
 }

@@ -13,6 +13,11 @@ pub trait Meddling: Send + Sync {
     /// Before captures are appended.
     async fn append(&self) {}
 
+    /// Before something is read, which it is not where this fails.
+    async fn query(&self, _sql: &Sql) -> Result<(), DatabaseError> {
+        Ok(())
+    }
+
     /// Before a batch of statements, which is not run where this fails.
     async fn batch(&self, _inner: &dyn Database) -> Result<(), DatabaseError> {
         Ok(())
@@ -40,6 +45,7 @@ impl<M: Meddling> Database for Meddled<M> {
     }
 
     async fn query(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+        self.before.query(sql).await?;
         self.inner.query(sql, values).await
     }
 
