@@ -11,7 +11,8 @@ use creel::clock::SystemClock;
 use creel::config::{self, Settings, Source};
 use creel::database::{Database, DatabaseError, Migrate, Sql};
 use creel::intake::{
-    AnswerLog, Ask, Budget, Configuration, Intake, IntakeOptions, Journal, JournalOptions, OnCommit, Refusal,
+    AnswerLog, Ask, Budget, Configuration, Intake, IntakeOptions, Journal, JournalOptions, OnCommit,
+    Reception, Refusal,
 };
 use creel::metrics::Metrics;
 use creel::model::Capture;
@@ -36,6 +37,7 @@ pub fn trials() -> Vec<Trial> {
             all_who_ask_for_the_configuration_at_once_share_a_read,
             the_refusals_of_a_batch_are_confirmed_together,
             a_configuration_that_is_not_told_holds_up_no_batch,
+            a_reception_that_outlives_its_runtime_is_let_go,
     }
 }
 
@@ -272,4 +274,21 @@ async fn a_configuration_that_is_not_told_holds_up_no_batch() -> TestResult {
     assert_eq!(site.post().await?.status(), 200);
     site.node.stop().await;
     Ok(())
+}
+
+async fn a_reception_that_outlives_its_runtime_is_let_go() -> TestResult {
+    let thread = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Runtime::new().expect("there is room for threads");
+        let reception = runtime.block_on(async {
+            let on_commit: OnCommit = Box::new(|_| {});
+            let intake = intake(sqlite().await?, SOON, on_commit, &Shutdown::default()).await?;
+            let mut reception = Reception::begin(intake, sample()?, None).await?;
+            reception.push(b"some of it").await?;
+            TestResult::Ok(reception)
+        });
+        drop(runtime);
+        reception.map(drop).map_err(|error| error.to_string())
+    });
+    let ended = tokio::task::spawn_blocking(|| thread.join()).await?;
+    Ok(ended.map_err(|_| "it panicked")??)
 }
