@@ -318,16 +318,15 @@ impl Writer {
         }
     }
 
-    /// The places of captures that an earlier try has committed: all of them, or None.
+    /// The places of captures that an earlier try has committed. It was one commit, and their places follow one another:
+    /// any that is found tells those of all, some of which may be removed by now.
     async fn find_all(&self, captures: &[Arc<Capture>]) -> Result<Option<Vec<i64>>, DatabaseError> {
-        let mut seqs = Vec::with_capacity(captures.len());
-        for capture in captures {
-            match storage::journal::find_seq(self.database.as_ref(), capture.id).await? {
-                Some(seq) => seqs.push(seq),
-                None => return Ok(None),
+        for (place, capture) in (0..).zip(captures) {
+            if let Some(seq) = storage::journal::find_seq(self.database.as_ref(), capture.id).await? {
+                return Ok(Some((seq - place..).take(captures.len()).collect()));
             }
         }
-        Ok(Some(seqs))
+        Ok(None)
     }
 
     /// While the database is away nobody waits: what was queued is refused, until it answers again.

@@ -1,7 +1,7 @@
 //! The intake, over a database to which something happens at the worst moment.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use creel::app;
 use creel::broker::LocalBroker;
 use creel::clock::SystemClock;
 use creel::config::{self, Settings, Source};
-use creel::database::{Database, DatabaseError, Migrate, Sql};
+use creel::database::{Appended, Database, DatabaseError, JournalBatch, Migrate, Sql};
 use creel::intake::{
     AnswerLog, Ask, Budget, Configuration, Intake, IntakeOptions, Journal, JournalOptions, OnCommit,
     Reception, Refusal,
@@ -18,12 +18,14 @@ use creel::metrics::Metrics;
 use creel::model::Capture;
 use creel::rules::sample::{self, SampleOptions};
 use creel::shutdown::Shutdown;
+use creel::storage;
 use futures_util::future::{join_all, try_join_all};
 use libtest_mimic::Trial;
 use prometheus_client::metrics::gauge::Gauge;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::harness::client::{Framing, Subscriber, captures, list_captures};
 use crate::harness::meddled::{Meddled, Meddling};
 use crate::harness::{Needs, TestResult, eventually, trials, workplace};
 
@@ -37,6 +39,7 @@ pub fn trials() -> Vec<Trial> {
             all_who_ask_for_the_configuration_at_once_share_a_read,
             the_refusals_of_a_batch_are_confirmed_together,
             a_configuration_that_is_not_told_holds_up_no_batch,
+            a_batch_that_came_through_unseen_is_kept_once_whatever_was_removed,
             a_reception_that_outlives_its_runtime_is_let_go,
     }
 }
@@ -272,6 +275,86 @@ async fn a_configuration_that_is_not_told_holds_up_no_batch() -> TestResult {
     assert!(text.contains("/problems/database-away"), "{text}");
     gate.is_silent.store(false, Ordering::SeqCst);
     assert_eq!(site.post().await?.status(), 200);
+    site.node.stop().await;
+    Ok(())
+}
+
+/// Commits wait while it is closed. The first of several captures comes through, and is not heard of; meanwhile two of
+/// them are removed.
+#[derive(Default)]
+struct Unseen {
+    is_closed: AtomicBool,
+    removed: Mutex<Vec<Uuid>>,
+}
+
+#[async_trait::async_trait]
+impl Meddling for Unseen {
+    async fn append(&self) {
+        while self.is_closed.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn appended(
+        &self,
+        inner: &dyn Database,
+        batch: &JournalBatch<'_>,
+        outcome: Result<Appended, DatabaseError>,
+    ) -> Result<Appended, DatabaseError> {
+        let is_first = self.removed.lock().is_ok_and(|removed| removed.is_empty());
+        if batch.captures.len() < 4 || !is_first {
+            return outcome;
+        }
+        outcome?;
+        for capture in [&batch.captures[0], &batch.captures[2]] {
+            let removal = Uuid::now_v7();
+            storage::removals::remove_one(inner, &capture.endpoint, capture.id, removal, 0, None).await?;
+            self.removed.lock().expect("nobody panics with it").push(capture.id);
+        }
+        Err(DatabaseError::Unavailable("its answer was lost".into()))
+    }
+}
+
+async fn a_batch_that_came_through_unseen_is_kept_once_whatever_was_removed() -> TestResult {
+    const BATCH: usize = 8;
+    let site = Site::start(Unseen::default(), &[("journal.commit_deadline_ms", "60000")]).await?;
+    let address = site.node.capture_address().to_string();
+    let mut seen = Subscriber::open(Framing::Ndjson, &address, "endpoint=a").await?;
+    let unseen = &site.database.before;
+    unseen.is_closed.store(true, Ordering::SeqCst);
+    let opened = async {
+        site.eventually_queued(1 + BATCH).await;
+        unseen.is_closed.store(false, Ordering::SeqCst);
+    };
+    let alone = async {
+        let answer = site.post().await?;
+        assert_eq!(answer.status(), 200);
+        TestResult::Ok(())
+    };
+    let together = async {
+        site.eventually_queued(1).await;
+        let answers = try_join_all((0..BATCH).map(|_| site.post())).await?;
+        assert!(answers.iter().all(|answer| answer.status() == 200), "all of them came through");
+        TestResult::Ok(())
+    };
+    let (alone, together, ()) = tokio::join!(alone, together, opened);
+    alone?;
+    together?;
+    let removed = unseen.removed.lock().expect("nobody panics with it").clone();
+    assert_eq!(removed.len(), 2);
+    // One capture, eight, and what tells of two removals; none came again.
+    assert_eq!(storage::journal::head(&*site.database).await?.seq, 11);
+    let kept = list_captures(&site.http, &address, "endpoint=a").await?;
+    assert_eq!(kept.len(), 1 + BATCH - removed.len());
+    // Those who watch were told the places that they have.
+    let last = site.post().await?.headers()["x-creel-capture-id"].to_str()?.to_owned();
+    let messages = seen.read_until(SOON, |message| message["capture"]["id"] == *last).await?;
+    let told = captures(&messages);
+    for capture in &kept {
+        let seqs: Vec<_> =
+            told.iter().filter(|told| told["id"] == capture["id"]).map(|told| &told["seq"]).collect();
+        assert_eq!(seqs, [&capture["seq"]]);
+    }
     site.node.stop().await;
     Ok(())
 }
