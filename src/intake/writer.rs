@@ -25,6 +25,10 @@ use crate::storage;
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const PROBE_PAUSE: Duration = Duration::from_millis(200);
 
+/// What an append has at least, so that overload is not taken for a database that is away. Senders wait twice as long
+/// beyond the deadline.
+const APPEND_MIN: Duration = Duration::from_millis(500);
+
 /// States that are known beyond twice as many as there were, before all are read anew.
 const STATES_SLACK: usize = 10_000;
 
@@ -269,7 +273,8 @@ impl Writer {
         }
     }
 
-    /// Appends the captures and returns their places.
+    /// Appends the captures and returns their places. A batch that was taken just before its deadline has a moment
+    /// beyond it.
     async fn append(
         &self,
         decided: &Decided,
@@ -277,6 +282,7 @@ impl Writer {
         deadline: Instant,
     ) -> Result<Vec<i64>, NotAppended> {
         let captures = decided.captures.as_slice();
+        let deadline = deadline.max(Instant::now() + APPEND_MIN);
         let mut in_doubt = false;
         loop {
             let batch = JournalBatch { captures, config_seq, states: decided.states.as_ref() };

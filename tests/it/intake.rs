@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use creel::app;
@@ -40,6 +40,7 @@ pub fn trials() -> Vec<Trial> {
             the_refusals_of_a_batch_are_confirmed_together,
             a_configuration_that_is_not_told_holds_up_no_batch,
             a_batch_that_came_through_unseen_is_kept_once_whatever_was_removed,
+            a_batch_that_is_late_has_time_to_be_committed,
             a_reception_that_outlives_its_runtime_is_let_go,
     }
 }
@@ -357,6 +358,54 @@ async fn a_batch_that_came_through_unseen_is_kept_once_whatever_was_removed() ->
     }
     site.node.stop().await;
     Ok(())
+}
+
+/// The first commit blocks until the next batch is nearly late; that takes a moment.
+struct Late {
+    until: Mutex<Option<Instant>>,
+    is_first: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Meddling for Late {
+    async fn append(&self) {
+        if !self.is_first.swap(false, Ordering::SeqCst) {
+            return tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        let goes_on =
+            || self.until.lock().is_ok_and(|until| until.is_some_and(|until| Instant::now() >= until));
+        while !goes_on() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+async fn a_batch_that_is_late_has_time_to_be_committed() -> TestResult {
+    const DEADLINE: Duration = Duration::from_secs(2);
+    const LEFT: Duration = Duration::from_millis(100);
+    // On a busy machine it may be too late altogether, which is another answer.
+    for _ in 0..5 {
+        let late = Late { until: Mutex::new(None), is_first: AtomicBool::new(true) };
+        let site = Site::start(late, &[("journal.commit_deadline_ms", "2000")]).await?;
+        let next = async {
+            site.eventually_queued(1).await;
+            *site.database.before.until.lock().expect("nobody panics with it") =
+                Some(Instant::now() + DEADLINE - LEFT);
+            site.post().await
+        };
+        let (first, next) = tokio::join!(site.post(), next);
+        assert_eq!(first?.status(), 200);
+        let next = next?;
+        let (status, text) = (next.status(), next.text().await?);
+        let is_available = site.node.metrics().database_up.get() == 1;
+        site.node.stop().await;
+        if text.contains("/problems/database-away") {
+            continue;
+        }
+        assert_eq!((status.as_u16(), is_available), (200, true), "{text}");
+        return Ok(());
+    }
+    Err("it was always too late".into())
 }
 
 async fn a_reception_that_outlives_its_runtime_is_let_go() -> TestResult {
