@@ -81,8 +81,7 @@ impl Queued {
     }
 
     /// Tells the sender what became of its capture.
-    pub fn tell(self, outcome: Result<Accepted, Refusal>, metrics: &Metrics) {
-        metrics.queue_captures.dec();
+    pub fn tell(self, outcome: Result<Accepted, Refusal>) {
         if self.done.send(outcome).is_err() {
             tracing::trace!("a sender has gone; its capture is kept all the same");
         }

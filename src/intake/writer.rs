@@ -357,7 +357,8 @@ impl Writer {
     }
 
     fn refuse(&self, queued: Queued, refusal: Refusal) {
-        queued.tell(Err(refusal), &self.metrics);
+        self.metrics.queue_captures.dec();
+        queued.tell(Err(refusal));
     }
 }
 
