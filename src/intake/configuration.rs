@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::database::{Database, DatabaseError};
 use crate::model::{ConfigurationKind, EndpointCode};
@@ -86,8 +87,14 @@ pub struct Configuration {
     database: Arc<dyn Database>,
     options: RuleOptions,
     current: RwLock<Arc<Snapshot>>,
-    /// One load at a time serves all that wait for it.
-    loading: tokio::sync::Mutex<()>,
+    /// One load at a time serves all that wait for it, failed or not.
+    newest: tokio::sync::Mutex<Option<Load>>,
+}
+
+/// The load that was begun last.
+struct Load {
+    began: Instant,
+    failed: bool,
 }
 
 impl Configuration {
@@ -95,7 +102,7 @@ impl Configuration {
     pub fn new(database: Arc<dyn Database>, auto_create: bool, options: RuleOptions) -> Self {
         let empty = Self::empty(auto_create);
         let current = RwLock::new(Arc::new(empty));
-        Self { database, options, current, loading: tokio::sync::Mutex::default() }
+        Self { database, options, current, newest: tokio::sync::Mutex::default() }
     }
 
     fn empty(auto_create: bool) -> Snapshot {
@@ -110,10 +117,26 @@ impl Configuration {
         &self.options
     }
 
-    /// Makes sure that the configuration is at least as new as this call, and returns it.
+    /// Makes sure that the configuration is at least as new as this call, and returns it. Nobody waits for more than
+    /// the load that is under way and one more.
     pub async fn refresh(&self) -> Result<Arc<Snapshot>, DatabaseError> {
-        let asked = self.current().config_seq;
-        let _alone = self.loading.lock().await;
+        let asked = Instant::now();
+        let mut newest = self.newest.lock().await;
+        if let Some(load) = newest.as_ref().filter(|load| load.began >= asked) {
+            return match load.failed {
+                true => {
+                    Err(DatabaseError::Unavailable("the configuration could not be read just now".into()))
+                }
+                false => Ok(self.current()),
+            };
+        }
+        let began = Instant::now();
+        let loaded = self.load().await;
+        *newest = Some(Load { began, failed: loaded.is_err() });
+        loaded
+    }
+
+    async fn load(&self) -> Result<Arc<Snapshot>, DatabaseError> {
         let known = self.current();
         let first = storage::configuration::changed_after(self.database.as_ref(), known.config_seq).await?;
         let is_new = known.config_seq == i64::MIN;
@@ -121,7 +144,7 @@ impl Configuration {
         if first.config_seq == known.config_seq && same_journal {
             return Ok(known);
         }
-        tracing::debug!(from = asked, to = first.config_seq, "the configuration has changed");
+        tracing::debug!(from = known.config_seq, to = first.config_seq, "the configuration has changed");
         // Removals that are forgotten, or another journal: everything is read again.
         let anew = known.config_seq < first.forgotten_seq || first.config_seq < known.config_seq;
         let (mut snapshot, mut page) = if (anew || !same_journal) && !is_new {

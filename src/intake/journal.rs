@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::accept::Refusal;
@@ -85,8 +85,7 @@ impl Queued {
     }
 
     /// Tells the sender what became of its capture.
-    pub fn tell(self, outcome: Result<Accepted, Refusal>, metrics: &Metrics) {
-        metrics.queue_captures.dec();
+    pub fn tell(self, outcome: Result<Accepted, Refusal>) {
         if self.done.send(outcome).is_err() {
             tracing::trace!("a sender has gone; its capture is kept all the same");
         }
@@ -180,12 +179,14 @@ impl Journal {
 pub(super) struct Availability {
     flag: AtomicBool,
     gauge: Gauge,
+    /// Wakes the writer: while captures are refused nothing comes that would.
+    fallen: Notify,
 }
 
 impl Availability {
     fn new(gauge: Gauge) -> Self {
         gauge.set(1);
-        Self { flag: AtomicBool::new(true), gauge }
+        Self { flag: AtomicBool::new(true), gauge, fallen: Notify::new() }
     }
 
     pub fn get(&self) -> bool {
@@ -201,6 +202,12 @@ impl Availability {
             tracing::info!("the database is back; captures are taken again");
         } else {
             tracing::error!("the database is away; captures are refused until it is back");
+            self.fallen.notify_one();
         }
+    }
+
+    /// Waits until it was set to false; at once where that happened since this was last waited for.
+    pub async fn fallen(&self) {
+        self.fallen.notified().await;
     }
 }

@@ -187,9 +187,11 @@ impl Reception {
 impl Drop for Reception {
     fn drop(&mut self) {
         let Some(state) = self.state.take() else { return };
-        let reception = Self { intake: self.intake.clone(), state: Some(state) };
+        let intake = self.intake.clone();
         let _in_runtime = self.intake.runtime.enter();
         self.intake.shutdown.spawn(async move {
+            // Made in here: a runtime that is over drops the task unbegun, and that must not come back to this place.
+            let reception = Self { intake, state: Some(state) };
             let nothing = ReplyChoice::of(ReplySource::Nothing, 0);
             let metrics = reception.intake.metrics.clone();
             if let Err(refusal) = reception.finish(Ending::SenderGone, nothing, Ask::Nobody).await {

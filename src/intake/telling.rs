@@ -41,12 +41,14 @@ pub fn start(on_commit: OnCommit, metrics: Arc<Metrics>, shutdown: &Shutdown) ->
 
 impl Committed {
     fn tell(self, on_commit: &OnCommit, metrics: &Metrics) {
+        // First, whatever comes of telling: they wait to be written no more.
+        metrics.queue_captures.dec_by(i64::try_from(self.batch.len()).expect("a batch is small"));
         self.captures.iter().for_each(|capture| count(capture, metrics));
         let entries = self.seqs.iter().zip(self.captures);
         on_commit(self.epoch, entries.map(|(&seq, c)| Entry { seq, what: EntryKind::Capture(c) }).collect());
         for ((queued, seq), chosen) in self.batch.into_iter().zip(self.seqs).zip(self.chosen) {
             let (capture, body) = (queued.capture.clone(), queued.case.body.clone());
-            queued.tell(Ok(Accepted { seq, capture, chosen, body }), metrics);
+            queued.tell(Ok(Accepted { seq, capture, chosen, body }));
         }
     }
 }
@@ -110,14 +112,16 @@ mod tests {
             let before = matches!(seen.lock().unwrap().try_recv(), Err(TryRecvError::Empty));
             told.lock().unwrap().push((entries[0].seq, before));
         });
-        let shutdown = Shutdown::default();
-        let sender = start(on_commit, Arc::default(), &shutdown);
+        let (shutdown, metrics) = (Shutdown::default(), Arc::new(Metrics::default()));
+        metrics.queue_captures.inc_by(2);
+        let sender = start(on_commit, metrics.clone(), &shutdown);
         for committed in [broken, whole] {
             assert!(sender.send(committed).await.is_ok());
         }
         drop(sender);
         shutdown.finish().await;
         assert_eq!(*heard.lock().unwrap(), [(2, true)]);
+        assert_eq!(metrics.queue_captures.get(), 0, "none of them waits any more");
         assert!(verdict_of_broken.await.is_err(), "who waits is not left waiting");
         let verdict = verdict.lock().unwrap().try_recv();
         assert!(matches!(verdict, Ok(Ok(Accepted { seq: 2, .. }))));

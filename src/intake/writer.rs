@@ -25,6 +25,10 @@ use crate::storage;
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 const PROBE_PAUSE: Duration = Duration::from_millis(200);
 
+/// What an append has at least, so that overload is not taken for a database that is away. Senders wait twice as long
+/// beyond the deadline.
+const APPEND_MIN: Duration = Duration::from_millis(500);
+
 /// States that are known beyond twice as many as there were, before all are read anew.
 const STATES_SLACK: usize = 10_000;
 
@@ -72,6 +76,8 @@ impl Writer {
                 let received = tokio::select! {
                     biased;
                     received = queue.recv_many(&mut gathered, self.options.batch_captures_max) => received,
+                    // A sender has lost its patience: whether the database is away is to be looked at.
+                    () = self.available.fallen() => continue,
                     () = self.shutdown.stopped(), if !queue.is_closed() => {
                         // What was queued is written still; the loop ends when it is.
                         queue.close();
@@ -146,7 +152,7 @@ impl Writer {
             if appended != Err(NotAppended::Moved) || Instant::now() >= deadline {
                 break (decided, appended);
             }
-            if let Err(error) = self.look_again(decided.states.is_some()).await {
+            if let Err(error) = within(deadline, self.look_again(decided.states.is_some())).await {
                 tracing::debug!(error = &error as &dyn std::error::Error, "failed to read the configuration");
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
@@ -196,6 +202,7 @@ impl Writer {
         configuration: &Snapshot,
         deadline: Instant,
     ) -> Result<(), NotAppended> {
+        let mut is_confirmed = false;
         let mut place = 0;
         while place < batch.len() {
             let queued = &mut batch[place];
@@ -207,9 +214,12 @@ impl Writer {
                 return Err(NotAppended::Moved);
             }
             if let Err(refusal) = admit(configuration, &queued.capture) {
-                // A refusal is never stale either.
-                let confirmed = self.configuration.refresh().await.map_err(|_| NotAppended::Moved)?;
-                if confirmed.config_seq != configuration.config_seq {
+                // A refusal is never stale either; what was read after all of the batch came confirms each of it.
+                if !is_confirmed {
+                    let confirmed = within(deadline, self.configuration.refresh()).await;
+                    is_confirmed = confirmed.is_ok_and(|c| c.config_seq == configuration.config_seq);
+                }
+                if !is_confirmed {
                     return Err(NotAppended::Moved);
                 }
                 place -= 1;
@@ -219,8 +229,8 @@ impl Writer {
             }
             let most = self.options.rules_body_bytes_max;
             let capture = Arc::make_mut(&mut queued.capture);
-            let judged = queued.case.judge(configuration, capture, self.database.as_ref(), most).await;
-            if judged.is_err() {
+            let judging = queued.case.judge(configuration, capture, self.database.as_ref(), most);
+            if within(deadline, judging).await.is_err() {
                 // A body could not be read, and nothing is decided without it.
                 tokio::time::sleep(RETRY_PAUSE).await;
                 return Err(NotAppended::Moved);
@@ -266,7 +276,8 @@ impl Writer {
         }
     }
 
-    /// Appends the captures and returns their places.
+    /// Appends the captures and returns their places. A batch that was taken just before its deadline has a moment
+    /// beyond it.
     async fn append(
         &self,
         decided: &Decided,
@@ -274,6 +285,7 @@ impl Writer {
         deadline: Instant,
     ) -> Result<Vec<i64>, NotAppended> {
         let captures = decided.captures.as_slice();
+        let deadline = deadline.max(Instant::now() + APPEND_MIN);
         let mut in_doubt = false;
         loop {
             let batch = JournalBatch { captures, config_seq, states: decided.states.as_ref() };
@@ -315,16 +327,15 @@ impl Writer {
         }
     }
 
-    /// The places of captures that an earlier try has committed: all of them, or None.
+    /// The places of captures that an earlier try has committed. It was one commit, and their places follow one another:
+    /// any that is found tells those of all, some of which may be removed by now.
     async fn find_all(&self, captures: &[Arc<Capture>]) -> Result<Option<Vec<i64>>, DatabaseError> {
-        let mut seqs = Vec::with_capacity(captures.len());
-        for capture in captures {
-            match storage::journal::find_seq(self.database.as_ref(), capture.id).await? {
-                Some(seq) => seqs.push(seq),
-                None => return Ok(None),
+        for (place, capture) in (0..).zip(captures) {
+            if let Some(seq) = storage::journal::find_seq(self.database.as_ref(), capture.id).await? {
+                return Ok(Some((seq - place..).take(captures.len()).collect()));
             }
         }
-        Ok(Some(seqs))
+        Ok(None)
     }
 
     /// While the database is away nobody waits: what was queued is refused, until it answers again.
@@ -349,6 +360,16 @@ impl Writer {
     }
 
     fn refuse(&self, queued: Queued, refusal: Refusal) {
-        queued.tell(Err(refusal), &self.metrics);
+        self.metrics.queue_captures.dec();
+        queued.tell(Err(refusal));
     }
+}
+
+/// What is read for a batch is read within its time.
+async fn within<T>(
+    deadline: Instant,
+    reading: impl Future<Output = Result<T, DatabaseError>>,
+) -> Result<T, DatabaseError> {
+    let late = |_| Err(DatabaseError::Unavailable("the batch's time is over".into()));
+    tokio::time::timeout_at(deadline, reading).await.unwrap_or_else(late)
 }

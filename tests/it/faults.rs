@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
+use futures_util::future::try_join_all;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
@@ -21,7 +22,9 @@ const ANSWERED: Duration = Duration::from_secs(10);
 
 pub fn trials() -> Vec<Trial> {
     trials! {
-        Needs::NOTHING => a_capture_in_sqlite_survives_kill_9_after_its_answer;
+        Needs::NOTHING =>
+            a_capture_in_sqlite_survives_kill_9_after_its_answer,
+            a_node_that_stood_still_takes_captures_again;
         Needs::POSTGRES => a_capture_in_postgres_survives_kill_9_after_its_answer;
         Needs::OWN_POSTGRES => a_postgres_that_dies_loses_nothing_that_was_acknowledged;
         Needs::OWN_POSTGRES => connections_cut_in_the_middle_of_a_batch_lose_and_double_nothing;
@@ -174,6 +177,38 @@ async fn while_the_database_is_frozen_senders_are_refused_quickly() -> TestResul
     assert!(asked.elapsed() < Duration::from_secs(10), "refused after {:?}", asked.elapsed());
     postgres.thaw();
     check_recovered(&node, load).await.map(drop)
+}
+
+/// As on a laptop that has slept: all who were waiting have lost their patience when it goes on.
+async fn a_node_that_stood_still_takes_captures_again() -> TestResult {
+    // Few senders, so that now and then nothing is queued behind the commit in which a node stands still; several nodes
+    // and rounds, since it is a matter of luck.
+    let builder = Node::builder().setting("journal.commit_deadline_ms", 300);
+    let nodes = try_join_all((0..4).map(|_| builder.start())).await?;
+    let loads: Vec<Load> = nodes.iter().map(|node| Load::start(2, &[node.address()], "/r/a")).collect();
+    let all_go_on = async || {
+        for load in &loads {
+            let so_far = load.acknowledged();
+            let captures = || async { load.acknowledged() >= so_far + 20 };
+            eventually(PATIENCE, "captures are taken", captures).await;
+        }
+    };
+    for _ in 0..5 {
+        all_go_on().await;
+        nodes.iter().for_each(|node| node.freeze());
+        // The deadline, and the second that senders wait beyond it.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        nodes.iter().for_each(|node| node.thaw());
+    }
+    all_go_on().await;
+    for (node, load) in nodes.iter().zip(loads) {
+        let sent = load.stop().await;
+        assert_eq!(sent.broken, 0);
+        let kept = list_captures(node.http(), &node.address(), "endpoint=a").await?;
+        check_has_all(&kept.iter().collect::<Vec<_>>(), &sent.acknowledged)?;
+        node.check_unharmed().await?;
+    }
+    Ok(())
 }
 
 async fn a_frozen_node_does_not_hold_up_the_others() -> TestResult {

@@ -23,6 +23,7 @@ mod faults;
 mod harness;
 mod hostile;
 mod inquiry;
+mod intake;
 mod memory;
 mod nodes;
 mod openapi;
@@ -61,6 +62,7 @@ fn trials() -> Vec<Trial> {
         cluster::trials(),
         faults::trials(),
         sqlite::trials(),
+        intake::trials(),
         resuming::trials(),
         shim::trials(),
         capture::trials(),

@@ -1,4 +1,4 @@
-//! A database to which something happens: all is another one's to do, and a test is asked before some of it.
+//! A database to which something happens: all is another one's to do, and a test is asked before some of it, and after.
 
 use std::sync::Arc;
 
@@ -7,11 +7,21 @@ use creel::database::{
     Value,
 };
 
-/// What happens before; nothing, where a test does not say.
+/// What happens before, or after; nothing, where a test does not say.
 #[async_trait::async_trait]
 pub trait Meddling: Send + Sync {
     /// Before captures are appended.
     async fn append(&self) {}
+
+    /// After they were, for whatever the caller is to hear of it.
+    async fn appended(
+        &self,
+        _inner: &dyn Database,
+        _batch: &JournalBatch<'_>,
+        outcome: Result<Appended, DatabaseError>,
+    ) -> Result<Appended, DatabaseError> {
+        outcome
+    }
 
     /// Before one statement, which is not run where this fails.
     async fn statement(&self, _sql: &Sql) -> Result<(), DatabaseError> {
@@ -37,7 +47,8 @@ impl<M: Meddling> Database for Meddled<M> {
 
     async fn append(&self, batch: &JournalBatch<'_>) -> Result<Appended, DatabaseError> {
         self.before.append().await;
-        self.inner.append(batch).await
+        let outcome = self.inner.append(batch).await;
+        self.before.appended(&*self.inner, batch, outcome).await
     }
 
     async fn execute(&self, sql: &Sql, values: &[Value]) -> Result<u64, DatabaseError> {
