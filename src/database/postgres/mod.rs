@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
@@ -16,11 +17,13 @@ use super::{
 mod append;
 mod connect;
 mod errors;
+mod lent;
 mod migrate;
 
 use append::JournalConnection;
 use connect::Connector;
 use errors::classify;
+use lent::{Lent, Making};
 
 /// How a Postgres is reached.
 #[derive(Debug, Clone)]
@@ -39,16 +42,20 @@ pub struct PostgresDatabase {
     pool: Pool,
     journal: Mutex<JournalConnection>,
     connector: Connector,
+    connect_timeout: Duration,
     statement_timeout: Duration,
+    making: Making,
 }
 
 impl PostgresDatabase {
-    /// Reads the settings; connects when first used, so that a node can start before its database.
+    /// Reads the settings; connects when first used, so that a node can start before its database. The tokio runtime
+    /// that this is called in, if any, then carries the pool's connections.
     pub fn open(options: &PostgresOptions) -> Result<Self, DatabaseError> {
         let connector = Connector::new(&options.url, options.connect_timeout)?;
-        let manager = Manager::from_config(
+        let making = Making { tls: connector.tls(), runtime: Handle::try_current().ok() };
+        let manager = Manager::from_connect(
             connector.config(options.statement_timeout),
-            connector.tls(),
+            making.clone(),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let pool = Pool::builder(manager)
@@ -63,21 +70,27 @@ impl PostgresDatabase {
             pool,
             journal: Mutex::new(journal),
             connector,
+            connect_timeout: options.connect_timeout,
             statement_timeout: options.statement_timeout,
+            making,
         })
     }
 
-    /// Runs one use of a pooled connection within the statement's time. A connection on which it ran out
-    /// is not handed to anybody else: it may be busy still.
+    /// Runs one use of a pooled connection within the statement's time. A connection on which it ran out, or
+    /// whose caller has gone, is not handed to anybody else: it may be busy still.
     async fn with_client<T>(
         &self,
         work: impl AsyncFnOnce(&mut Object) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, DatabaseError> {
-        let mut client = self.pool.get().await.map_err(pool_error)?;
-        match tokio::time::timeout(self.statement_timeout, work(&mut client)).await {
-            Ok(result) => result.map_err(classify),
+        let client = self.pool.get().await.map_err(pool_error)?;
+        let mut lent = Lent::new(client, &self.making, self.connect_timeout);
+        match tokio::time::timeout(self.statement_timeout, work(lent.client())).await {
+            Ok(result) => {
+                lent.give_back();
+                result.map_err(classify)
+            }
             Err(_) => {
-                drop(Object::take(client));
+                lent.close();
                 Err(DatabaseError::timed_out("a statement", self.statement_timeout))
             }
         }
