@@ -215,9 +215,8 @@ async fn excess_of(database: &dyn Database, over: &[Row], step: u32) -> Result<V
 pub async fn raise(database: &dyn Database, floors: &[Floor]) -> Result<(), DatabaseError> {
     const RAISE: Sql = Sql::same(
         "UPDATE endpoint_totals SET \
-           captures = captures - (SELECT count(*) FROM journal j WHERE j.endpoint = $1 \
-             AND j.seq > endpoint_totals.floor_seq AND j.seq <= $2 AND j.kind < 20), \
-           bytes = bytes - (SELECT CAST(COALESCE(sum(j.kept_bytes), 0) AS BIGINT) FROM journal j \
+           (captures, bytes) = (SELECT endpoint_totals.captures - count(*), \
+               endpoint_totals.bytes - CAST(COALESCE(sum(j.kept_bytes), 0) AS BIGINT) FROM journal j \
              WHERE j.endpoint = $1 AND j.seq > endpoint_totals.floor_seq AND j.seq <= $2 AND j.kind < 20), \
            floor_seq = $2, trimmed_seq = $2 \
          WHERE endpoint = $1 AND floor_seq < $2 AND $2 <= (SELECT seq FROM marks WHERE name = 'folded')",
