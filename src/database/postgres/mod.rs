@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
+use super::scans::Scans;
 use super::{
     Appended, ColumnType, Database, DatabaseError, Dialect, JournalBatch, Migrate, Migrated, PoolUse, Row,
     Sql, Table, Value,
@@ -40,6 +41,7 @@ pub struct PostgresOptions {
 
 pub struct PostgresDatabase {
     pool: Pool,
+    scans: Scans,
     journal: Mutex<JournalConnection>,
     connector: Connector,
     connect_timeout: Duration,
@@ -68,6 +70,7 @@ impl PostgresDatabase {
         let journal = JournalConnection::new(connector.clone(), options.append_timeout);
         Ok(Self {
             pool,
+            scans: Scans::of_pool(options.pool_max, options.statement_timeout),
             journal: Mutex::new(journal),
             connector,
             connect_timeout: options.connect_timeout,
@@ -123,6 +126,11 @@ impl Database for PostgresDatabase {
             })
             .await?;
         rows.iter().map(row).collect()
+    }
+
+    async fn scan(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+        let _turn = self.scans.turn().await?;
+        self.query(sql, values).await
     }
 
     async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError> {
