@@ -49,7 +49,12 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     raise_descriptors(settings.server.connections_max);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("creel").build();
     match runtime {
-        Ok(runtime) => runtime.block_on(serve(settings)),
+        Ok(runtime) => {
+            let code = runtime.block_on(serve(settings));
+            // What had to be waited for was; a disk, or a name server, that does not answer is not.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => {
             complain(&error);
             ExitCode::FAILURE

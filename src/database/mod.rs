@@ -11,6 +11,7 @@ use crate::model::Capture;
 
 pub mod columns;
 pub mod postgres;
+mod scans;
 pub mod sqlite;
 
 /// A database that Creel keeps its journal in.
@@ -31,6 +32,11 @@ pub trait Database: Send + Sync {
 
     /// Runs one statement and returns its rows.
     async fn query(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError>;
+
+    /// The same for a statement that may have to look at much of what is kept. Half of the pool's connections do so at
+    /// a time, so that the others are there for all else: [`DatabaseError::Busy`] where no turn comes within the time
+    /// that a statement may take.
+    async fn scan(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError>;
 
     /// Runs statements in one transaction, and returns the rows of each.
     async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError>;
@@ -216,6 +222,9 @@ pub enum DatabaseError {
     /// The database is away, stopping, overloaded or too slow. Whether a write took place is in doubt.
     #[error("the database is unavailable")]
     Unavailable(#[source] Source),
+    /// As many look at what is kept as may at a time; nothing was asked.
+    #[error("too many look at what is kept at a time")]
+    Busy,
     /// A value is against a constraint or a type; the same values fail again.
     #[error("the database refused the data")]
     Data(#[source] Source),

@@ -196,6 +196,7 @@ impl From<DatabaseError> for Problem {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::new(Kind::DatabaseAway).retry_after(1)
             }
+            DatabaseError::Busy => Self::because(Kind::Overloaded, error).retry_after(1),
             _ => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::new(Kind::Internal)

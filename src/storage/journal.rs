@@ -132,7 +132,7 @@ pub async fn list_after_of(
             &OF_SEVERAL
         }
     };
-    entries(&database.query(sql, &values).await?)
+    entries(&database.scan(sql, &values).await?)
 }
 
 /// The texts between which all endpoint codes stand that begin with one, the first included: both databases order codes
@@ -237,7 +237,7 @@ pub async fn list_captures(
         Value::Int(listing.limit.into()),
         pattern_value(database.dialect(), listing.within.as_ref()),
     ];
-    captures(&database.query(sql, &values).await?)
+    captures(&database.scan(sql, &values).await?)
 }
 
 /// The places between which entries of a span of time stand. Numbers follow commits and ids follow

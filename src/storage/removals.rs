@@ -44,7 +44,6 @@ pub async fn remove_one(
                       SELECT head.seq, 20, $2, $3, $4, $5 FROM head) \
          SELECT seq FROM head",
     );
-    const GONE: Sql = Sql::same("SELECT seq FROM journal WHERE id = $1 AND kind < 20");
     const LESS: Sql = Sql::same(
         "UPDATE endpoint_totals SET captures = captures - 1, bytes = bytes - \
            (SELECT j.kept_bytes FROM journal j WHERE j.id = $1) \
@@ -78,14 +77,14 @@ pub async fn remove_one(
         Dialect::Postgres => first_int(&database.batch(&[(&POSTGRES, put)]).await?[0])?,
         Dialect::Sqlite => {
             let statements = [
-                (&GONE, one()),
                 (&LESS, one()),
                 (&PUT, put),
                 (&PARTS, one()),
-                (&HEAD, vec![id_value(removal)]),
                 (&ROW, one()),
+                (&HEAD, vec![id_value(removal)]),
             ];
-            first_int(&database.batch(&statements).await?[4])?
+            let results = database.batch(&statements).await?;
+            results.last().map(|head| first_int(head)).transpose()?.flatten()
         }
     };
     let Some(seq) = seq else { return Ok(None) };

@@ -84,7 +84,7 @@ pub async fn captures(database: &dyn Database, report: &Report) -> Result<Vec<Co
         Value::Int(report.top.into()),
         Value::Int(report.rows_max.into()),
     ];
-    database.query(sql, &values).await?.iter().map(counted).collect()
+    database.scan(sql, &values).await?.iter().map(counted).collect()
 }
 
 /// The endpoints with the most captures (or bytes), the busiest first, and behind them what all others come to.
@@ -120,7 +120,7 @@ pub async fn busiest(
         BusiestBy::Bytes => &BY_BYTES,
     };
     let values = [Value::Int(from_us), Value::Int(until_us), Value::Int(top.into())];
-    database.query(sql, &values).await?.iter().map(busy).collect()
+    database.scan(sql, &values).await?.iter().map(busy).collect()
 }
 
 /// A glob as the database understands it: for SQLite's `GLOB`, where a set of one letter is that letter, and for

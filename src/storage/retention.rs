@@ -69,20 +69,40 @@ pub async fn own(database: &dyn Database) -> Result<Vec<Own>, DatabaseError> {
 }
 
 /// The oldest captures received before a time, as floors; not of endpoints with an age of their own.
+///
+/// Numbers follow commits and ids follow receipt: a capture that was long on its way stands behind younger ones. So the
+/// oldest are taken by number, and those of an endpoint go up to the first that is young, which is there within the time
+/// that a body may take.
 pub async fn past_age(
     database: &dyn Database,
     before_us: i64,
     step: u32,
 ) -> Result<Vec<Floor>, DatabaseError> {
+    macro_rules! unremoved {
+        ($dialect:ident, $columns:literal) => {
+            concat!(
+                "SELECT ",
+                $columns,
+                " FROM journal e LEFT JOIN endpoint_totals t ON t.endpoint = e.endpoint \
+                 WHERE e.kind < 20 AND e.seq > COALESCE(t.floor_seq, 0) AND ",
+                has_none!($dialect, "age_s_max"),
+            )
+        };
+    }
+    // What stands behind all that is old is not looked at, be it ever so much: SQLite goes by one bound alone.
     macro_rules! sql {
         ($dialect:ident) => {
             concat!(
-                "SELECT endpoint, CAST(max(seq) AS BIGINT) FROM ( \
-                   SELECT e.endpoint, e.seq FROM journal e LEFT JOIN endpoint_totals t ON t.endpoint = e.endpoint \
-                   WHERE e.id < $1 AND e.kind < 20 AND e.seq > COALESCE(t.floor_seq, 0) \
-                     AND e.seq <= (SELECT seq FROM marks WHERE name = 'folded') AND ",
-                has_none!($dialect, "age_s_max"),
-                " ORDER BY e.id LIMIT $2) AS oldest GROUP BY endpoint ORDER BY endpoint"
+                "WITH old AS (",
+                unremoved!($dialect, "e.seq"),
+                " AND e.id < $1 AND e.seq <= (SELECT seq FROM marks WHERE name = 'folded') \
+                 ORDER BY e.id DESC LIMIT $2), \
+                 oldest AS (",
+                unremoved!($dialect, "e.endpoint, e.seq, e.id"),
+                " AND e.seq <= (SELECT max(seq) FROM old) ORDER BY e.seq LIMIT $2), \
+                 young AS (SELECT endpoint, min(seq) AS first FROM oldest WHERE id >= $1 GROUP BY endpoint) \
+                 SELECT o.endpoint, CAST(max(o.seq) AS BIGINT) \
+                 FROM oldest o LEFT JOIN young y ON y.endpoint = o.endpoint WHERE y.first IS NULL OR o.seq < y.first GROUP BY o.endpoint ORDER BY o.endpoint",
             )
         };
     }
@@ -91,7 +111,7 @@ pub async fn past_age(
     floors(&database.query(&SQL, &values).await?)
 }
 
-/// The oldest captures of one endpoint that were received before a time, as a floor.
+/// The oldest captures of one endpoint that were received before a time, as a floor, in the same way.
 pub async fn past_own_age(
     database: &dyn Database,
     endpoint: &EndpointCode,
@@ -99,11 +119,13 @@ pub async fn past_own_age(
     step: u32,
 ) -> Result<Option<Floor>, DatabaseError> {
     const SQL: Sql = Sql::same(
-        "SELECT CAST(max(seq) AS BIGINT) FROM ( \
+        "WITH oldest AS ( \
            SELECT j.seq, j.id FROM journal j JOIN endpoint_totals t USING (endpoint) \
            WHERE j.endpoint = $1 AND j.kind < 20 AND j.seq > t.floor_seq \
              AND j.seq <= (SELECT seq FROM marks WHERE name = 'folded') \
-           ORDER BY j.seq LIMIT $3) AS oldest WHERE id < $2",
+           ORDER BY j.seq LIMIT $3), \
+         young AS (SELECT min(seq) AS first FROM oldest WHERE id >= $2) \
+         SELECT CAST(max(o.seq) AS BIGINT) FROM oldest o, young y WHERE y.first IS NULL OR o.seq < y.first",
     );
     let values =
         [Value::Text(endpoint.to_string()), id_value(first_id_at(before_us)), Value::Int(step.into())];
@@ -112,12 +134,13 @@ pub async fn past_own_age(
     Ok(seq.map(|seq| (endpoint.clone(), seq)))
 }
 
-/// The oldest captures of all that weigh so many bytes together, as floors; at most `step` at a time.
+/// The oldest captures of all that weigh so many bytes together, as floors; at most `step` at a time. They go by number,
+/// as floors do: whatever stands under one is among them.
 pub async fn oldest(database: &dyn Database, bytes: u64, step: u32) -> Result<Vec<Floor>, DatabaseError> {
     const SQL: Sql = Sql::same(
         "SELECT j.endpoint, j.seq, j.kept_bytes FROM journal j LEFT JOIN endpoint_totals t USING (endpoint) \
          WHERE j.kind < 20 AND j.seq > COALESCE(t.floor_seq, 0) \
-           AND j.seq <= (SELECT seq FROM marks WHERE name = 'folded') ORDER BY j.id LIMIT $1",
+           AND j.seq <= (SELECT seq FROM marks WHERE name = 'folded') ORDER BY j.seq LIMIT $1",
     );
     let mut floors: BTreeMap<EndpointCode, i64> = BTreeMap::new();
     let mut found = 0;
@@ -126,8 +149,7 @@ pub async fn oldest(database: &dyn Database, bytes: u64, step: u32) -> Result<Ve
             break;
         }
         found += u64::try_from(row.int(2)?).unwrap_or_default();
-        let floor = floors.entry(columns::endpoint(row.text(0)?)?).or_default();
-        *floor = row.int(1)?.max(*floor);
+        floors.insert(columns::endpoint(row.text(0)?)?, row.int(1)?);
     }
     Ok(floors.into_iter().collect())
 }
@@ -194,9 +216,8 @@ pub async fn raise(database: &dyn Database, floors: &[Floor]) -> Result<(), Data
     const NUMBERS: Sql = Sql::same("UPDATE marks SET seq = seq + $1 WHERE name = 'trims'");
     const RAISE: Sql = Sql::same(
         "UPDATE endpoint_totals SET \
-           captures = captures - (SELECT count(*) FROM journal j WHERE j.endpoint = $1 \
-             AND j.seq > endpoint_totals.floor_seq AND j.seq <= $2 AND j.kind < 20), \
-           bytes = bytes - (SELECT CAST(COALESCE(sum(j.kept_bytes), 0) AS BIGINT) FROM journal j \
+           (captures, bytes) = (SELECT endpoint_totals.captures - count(*), \
+               endpoint_totals.bytes - CAST(COALESCE(sum(j.kept_bytes), 0) AS BIGINT) FROM journal j \
              WHERE j.endpoint = $1 AND j.seq > endpoint_totals.floor_seq AND j.seq <= $2 AND j.kind < 20), \
            floor_seq = $2, trimmed_seq = $2, \
            trim_number = (SELECT seq FROM marks WHERE name = 'trims') - $3 \

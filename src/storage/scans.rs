@@ -116,7 +116,7 @@ pub async fn list(
         Value::Int(window.until_us),
         Value::Int(window.limit.into()),
     ];
-    captures(&database.query(sql, &values).await?)
+    captures(&database.scan(sql, &values).await?)
 }
 
 /// The places of all entries of endpoints whose codes begin with a text, by their order, where these are few.
@@ -139,11 +139,11 @@ pub async fn places(
     const LIST: Sql = Sql::same(of_codes!("seq"));
     let [first, end] = codes_from(beginning).map(Value::Text);
     let values = [first, end, Value::Int(i64::from(most) + 1)];
-    let count = database.query(&COUNT, &values).await?;
+    let count = database.scan(&COUNT, &values).await?;
     if count.first().map_or(Ok(0), |row| row.int(0))? > i64::from(most) {
         return Ok(None);
     }
-    let rows = database.query(&LIST, &values).await?;
+    let rows = database.scan(&LIST, &values).await?;
     let mut places = rows.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
     places.sort_unstable();
     Ok(Some(places))

@@ -161,7 +161,7 @@ pub async fn list(
         Value::Int(limit.into()),
         pattern_value(database.dialect(), within),
     ];
-    let rows = database.query(&SQL, &values).await?;
+    let rows = database.scan(&SQL, &values).await?;
     rows.iter()
         .map(|row| {
             Ok(Totals {

@@ -29,6 +29,7 @@ pub fn trials() -> Vec<Trial> {
         Needs::OWN_POSTGRES => a_postgres_that_dies_loses_nothing_that_was_acknowledged;
         Needs::OWN_POSTGRES => connections_cut_in_the_middle_of_a_batch_lose_and_double_nothing;
         Needs::OWN_POSTGRES => while_the_database_is_frozen_senders_are_refused_quickly;
+        Needs::POSTGRES => listings_that_look_at_much_leave_connections_to_captures;
         Needs::POSTGRES | Needs::REDIS => a_frozen_node_does_not_hold_up_the_others;
         Needs::POSTGRES | Needs::REDIS => a_node_that_is_told_to_stop_finishes_what_it_has_accepted;
     }
@@ -208,6 +209,52 @@ async fn a_node_that_stood_still_takes_captures_again() -> TestResult {
         check_has_all(&kept.iter().collect::<Vec<_>>(), &sent.acknowledged)?;
         node.check_unharmed().await?;
     }
+    Ok(())
+}
+
+/// As of a method that nobody has sent, they go on for as long as a statement may.
+async fn listings_that_look_at_much_leave_connections_to_captures() -> TestResult {
+    const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                           AND datname = current_database() AND query LIKE '%ORDER BY j.seq%'";
+    let database = shared_postgres().await?;
+    let node = Node::builder()
+        .database(database.url())
+        .setting("database.pool_max", 6)
+        .setting("database.statement_timeout_ms", 6000);
+    let node = node.start().await?;
+    node.post("/r/a", "first").await?;
+    let (other, connection) = tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    let (locking, connection) = tokio_postgres::connect(database.url(), tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    // What keeps captures has no need of it.
+    locking.batch_execute("BEGIN; LOCK TABLE endpoint_totals IN ACCESS EXCLUSIVE MODE").await?;
+    let listings = (0..12).map(|_| {
+        let listing = node.http().get(node.url("/api/captures")).timeout(PATIENCE);
+        tokio::spawn(async move { listing.send().await })
+    });
+    let listings: Vec<_> = listings.collect();
+    eventually(PATIENCE, "listings wait for the database", || async {
+        other.query_one(WAITING, &[]).await.is_ok_and(|row| row.get::<_, i64>(0) >= 3)
+    })
+    .await;
+    for _ in 0..5 {
+        node.post("/r/a", vec![b'x'; 300_000]).await?;
+        assert!(node.is_ready().await);
+    }
+    let mut without_turn = 0;
+    for listing in listings {
+        let answer = listing.await??;
+        assert_eq!(answer.status(), 503);
+        assert!(answer.headers().contains_key("retry-after"));
+        without_turn += usize::from(answer.text().await?.contains("/problems/overloaded"));
+    }
+    assert!(without_turn > 0, "somebody had no turn in time");
+    locking.batch_execute("ROLLBACK").await?;
+    eventually(PATIENCE, "all is listed", || async {
+        list_captures(node.http(), &node.address(), "").await.is_ok_and(|kept| kept.len() == 6)
+    })
+    .await;
     Ok(())
 }
 

@@ -1,9 +1,11 @@
 //! Retention: what is too old or too much goes in small steps, the totals are right, readers are told.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::harness::client::{Framing, Subscriber, captures};
 use crate::harness::node::{Node, NodeBuilder};
@@ -15,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         Needs::NOTHING =>
             an_endpoint_keeps_its_newest,
             what_is_too_old_goes,
+            a_slow_upload_takes_no_fresh_capture_with_it,
             the_oldest_go_when_it_is_too_much_in_all,
             bodies_and_answers_go_with_their_captures,
             a_reader_whose_place_was_trimmed_is_told;
@@ -127,6 +130,28 @@ async fn what_is_too_old_goes() -> TestResult {
     check_problem(&node.get(&format!("/api/captures/{}", ids[0])).await?, 404, "unknown-capture")?;
     node.post("/r/a", "new").await?;
     assert_eq!(bodies(&node, "a").await?, ["new"]);
+    Ok(())
+}
+
+async fn a_slow_upload_takes_no_fresh_capture_with_it() -> TestResult {
+    const AGE_S: u64 = 3;
+    let node = keeping("age_s_max", AGE_S).start().await?;
+    let mut slow = TcpStream::connect(node.address()).await?;
+    slow.write_all(b"POST /r/a HTTP/1.1\r\nHost: creel.test\r\nContent-Length: 4\r\n\r\nsl").await?;
+    node.post("/r/b", "as old").await?;
+    eventually(LIMIT, "what was received with it is too old", || async {
+        bodies(&node, "b").await.is_ok_and(|left| left.is_empty())
+    })
+    .await;
+    let sent = Instant::now();
+    node.post("/r/a", "fresh").await?;
+    slow.write_all(b"ow").await?;
+    slow.read_u8().await?;
+    let age = eventually_some(LIMIT, "all go in the end", || async {
+        bodies(&node, "a").await.is_ok_and(|left| left.is_empty()).then(|| sent.elapsed())
+    })
+    .await;
+    assert!(age >= Duration::from_secs(AGE_S), "it went after {age:?}");
     Ok(())
 }
 

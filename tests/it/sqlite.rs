@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use creel::app;
 use creel::broker::LocalBroker;
 use creel::config::{self, Source};
+use creel::database::sqlite::{SqliteDatabase, SqliteOptions};
+use creel::database::{Database, DatabaseError, Sql};
+use futures_util::future::join_all;
 use libtest_mimic::Trial;
 
 use crate::harness::client::Load;
@@ -23,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
             the_log_is_copied_beside_the_writer_and_stays_small,
             a_file_that_is_locked_is_told_and_waited_for,
             a_disk_that_does_not_answer_is_told_and_waited_for,
+            those_who_look_at_much_leave_readers_to_others,
     }
 }
 
@@ -107,5 +111,35 @@ async fn a_disk_that_does_not_answer_is_told_and_waited_for() -> TestResult {
     is_stuck.store(false, Ordering::SeqCst);
     eventually(SOON, "it catches again", || async { post().await.is_ok_and(|a| a.status() == 200) }).await;
     node.stop().await;
+    Ok(())
+}
+
+async fn those_who_look_at_much_leave_readers_to_others() -> TestResult {
+    const ENDLESS: Sql =
+        Sql::same("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n");
+    const ONE: Sql = Sql::same("SELECT 1");
+    let path = workplace::new_folder("scans")?.join("creel.db");
+    let options = SqliteOptions { path, readers_max: 4, statement_timeout: Duration::from_secs(2) };
+    let database = Arc::new(SqliteDatabase::open(options)?);
+    let scans = (0..8).map(|_| {
+        let database = database.clone();
+        tokio::spawn(async move { database.scan(&ENDLESS, &[]).await })
+    });
+    let scans: Vec<_> = scans.collect();
+    eventually(SOON, "some of them look", || async { database.pool().in_use >= 2 }).await;
+    for _ in 0..20 {
+        assert_eq!(database.query(&ONE, &[]).await?.len(), 1, "others do not wait for them");
+        assert!(database.pool().in_use <= 2);
+    }
+    let mut busy = 0;
+    for ended in join_all(scans).await {
+        match ended? {
+            Err(DatabaseError::Busy) => busy += 1,
+            Err(DatabaseError::Unavailable(_)) => {}
+            other => return Err(format!("it has no end: {other:?}").into()),
+        }
+    }
+    assert!(busy > 0, "somebody had no turn in time");
+    database.close().await;
     Ok(())
 }

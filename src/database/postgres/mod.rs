@@ -4,10 +4,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
+use super::scans::Scans;
 use super::{
     Appended, ColumnType, Database, DatabaseError, Dialect, JournalBatch, Migrate, Migrated, PoolUse, Row,
     Sql, Table, Value,
@@ -16,11 +18,13 @@ use super::{
 mod append;
 mod connect;
 mod errors;
+mod lent;
 mod migrate;
 
 use append::JournalConnection;
 use connect::Connector;
 use errors::classify;
+use lent::{Lent, Making};
 
 /// How a Postgres is reached.
 #[derive(Debug, Clone)]
@@ -37,18 +41,23 @@ pub struct PostgresOptions {
 
 pub struct PostgresDatabase {
     pool: Pool,
+    scans: Scans,
     journal: Mutex<JournalConnection>,
     connector: Connector,
+    connect_timeout: Duration,
     statement_timeout: Duration,
+    making: Making,
 }
 
 impl PostgresDatabase {
-    /// Reads the settings; connects when first used, so that a node can start before its database.
+    /// Reads the settings; connects when first used, so that a node can start before its database. The tokio runtime
+    /// that this is called in, if any, then carries the pool's connections.
     pub fn open(options: &PostgresOptions) -> Result<Self, DatabaseError> {
         let connector = Connector::new(&options.url, options.connect_timeout)?;
-        let manager = Manager::from_config(
+        let making = Making { tls: connector.tls(), runtime: Handle::try_current().ok() };
+        let manager = Manager::from_connect(
             connector.config(options.statement_timeout),
-            connector.tls(),
+            making.clone(),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
         let pool = Pool::builder(manager)
@@ -61,23 +70,30 @@ impl PostgresDatabase {
         let journal = JournalConnection::new(connector.clone(), options.append_timeout);
         Ok(Self {
             pool,
+            scans: Scans::of_pool(options.pool_max, options.statement_timeout),
             journal: Mutex::new(journal),
             connector,
+            connect_timeout: options.connect_timeout,
             statement_timeout: options.statement_timeout,
+            making,
         })
     }
 
-    /// Runs one use of a pooled connection within the statement's time. A connection on which it ran out
-    /// is not handed to anybody else: it may be busy still.
+    /// Runs one use of a pooled connection within the statement's time. A connection on which it ran out, or
+    /// whose caller has gone, is not handed to anybody else: it may be busy still.
     async fn with_client<T>(
         &self,
         work: impl AsyncFnOnce(&mut Object) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T, DatabaseError> {
-        let mut client = self.pool.get().await.map_err(pool_error)?;
-        match tokio::time::timeout(self.statement_timeout, work(&mut client)).await {
-            Ok(result) => result.map_err(classify),
+        let client = self.pool.get().await.map_err(pool_error)?;
+        let mut lent = Lent::new(client, &self.making, self.connect_timeout);
+        match tokio::time::timeout(self.statement_timeout, work(lent.client())).await {
+            Ok(result) => {
+                lent.give_back();
+                result.map_err(classify)
+            }
             Err(_) => {
-                drop(Object::take(client));
+                lent.close();
                 Err(DatabaseError::timed_out("a statement", self.statement_timeout))
             }
         }
@@ -110,6 +126,11 @@ impl Database for PostgresDatabase {
             })
             .await?;
         rows.iter().map(row).collect()
+    }
+
+    async fn scan(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+        let _turn = self.scans.turn().await?;
+        self.query(sql, values).await
     }
 
     async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError> {

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::scans::Scans;
 use super::{
     Appended, Database, DatabaseError, Dialect, JournalBatch, Migrate, Migrated, PoolUse, Row, Sql, Table,
     Value,
@@ -40,6 +41,7 @@ pub struct SqliteDatabase {
     /// Whoever asks first writes first. None when the database is closed.
     writer: Arc<tokio::sync::Mutex<Option<Writer>>>,
     readers: Arc<Readers>,
+    scans: Scans,
     /// Held as long as the database is open.
     _lock: File,
 }
@@ -62,6 +64,7 @@ impl SqliteDatabase {
         let lock = lock(&options.path)?;
         let writer = Writer::open(&options.path)?;
         Ok(Self {
+            scans: Scans::of_pool(options.readers_max, options.statement_timeout),
             readers: Arc::new(Readers {
                 idle: Mutex::default(),
                 permits: Arc::new(Semaphore::new(options.readers_max)),
@@ -83,6 +86,29 @@ impl SqliteDatabase {
         tokio::task::spawn_blocking(move || work(&mut writer.as_mut().ok_or_else(closed)?.connection))
             .await
             .map_err(|error| DatabaseError::Other(error.into()))?
+    }
+
+    /// Has something read by a thread that may wait for it.
+    async fn read(
+        &self,
+        sql: &Sql,
+        values: &[Value],
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        let limit = self.options.statement_timeout;
+        let permit = tokio::time::timeout(limit, self.readers.permits.clone().acquire_owned())
+            .await
+            .map_err(|_| DatabaseError::timed_out("waiting for a connection", limit))?
+            .map_err(|error| DatabaseError::Unavailable(error.into()))?;
+        let readers = self.readers.clone();
+        let (path, text, values) = (self.options.path.clone(), sql.sqlite, values.to_vec());
+        tokio::task::spawn_blocking(move || {
+            // They go with the work: a caller that has gone does not end it.
+            let (_permit, _turn) = (permit, turn);
+            readers.query(&path, limit, text, &values)
+        })
+        .await
+        .map_err(|error| DatabaseError::Other(error.into()))?
     }
 }
 
@@ -110,20 +136,12 @@ impl Database for SqliteDatabase {
     }
 
     async fn query(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
-        let limit = self.options.statement_timeout;
-        let permit = tokio::time::timeout(limit, self.readers.permits.clone().acquire_owned())
-            .await
-            .map_err(|_| DatabaseError::timed_out("waiting for a connection", limit))?
-            .map_err(|error| DatabaseError::Unavailable(error.into()))?;
-        let readers = self.readers.clone();
-        let (path, text, values) = (self.options.path.clone(), sql.sqlite, values.to_vec());
-        tokio::task::spawn_blocking(move || {
-            // The permit goes with the work: a caller that has gone does not end it.
-            let _permit = permit;
-            readers.query(&path, limit, text, &values)
-        })
-        .await
-        .map_err(|error| DatabaseError::Other(error.into()))?
+        self.read(sql, values, None).await
+    }
+
+    async fn scan(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+        let turn = self.scans.turn().await?;
+        self.read(sql, values, Some(turn)).await
     }
 
     async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError> {

@@ -117,6 +117,7 @@ macro_rules! conformance {
         })
         .chain(conformance! { $site, $needs, retention =>
             old_captures_go_by_age,
+            what_was_long_on_its_way_takes_no_younger_one_with_it,
             old_captures_go_by_number,
             the_oldest_captures_go_by_what_they_weigh,
             what_is_trimmed_is_told_to_those_behind,

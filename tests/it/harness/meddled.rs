@@ -61,6 +61,10 @@ impl<M: Meddling> Database for Meddled<M> {
         self.inner.query(sql, values).await
     }
 
+    async fn scan(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+        self.inner.scan(sql, values).await
+    }
+
     async fn batch(&self, statements: &[(&Sql, Vec<Value>)]) -> Result<Vec<Vec<Row>>, DatabaseError> {
         self.before.batch(&*self.inner).await?;
         self.inner.batch(statements).await

@@ -26,6 +26,8 @@ pub fn trials() -> Vec<Trial> {
         Needs::POSTGRES =>
             a_batch_cut_off_anywhere_is_there_once_or_not_at_all,
             a_statement_that_takes_too_long_is_given_up,
+            a_statement_that_nobody_waits_for_is_stopped_and_its_connection_closed,
+            a_connection_outlives_the_thread_that_needed_it_first,
             nobody_holds_the_head_by_falling_silent;
     }
 }
@@ -199,6 +201,54 @@ async fn a_statement_that_takes_too_long_is_given_up() -> TestResult {
     assert!(matches!(slow.1, Err(DatabaseError::Unavailable(_))), "{:?}", slow.1);
     assert!(began.elapsed() < AT_ONCE);
     assert_eq!(int(&*database, &ONE, &[]).await?, 1, "the next one is not kept waiting");
+    Ok(())
+}
+
+const PID: Sql = Sql::same("SELECT CAST(pg_backend_pid() AS BIGINT)");
+
+async fn a_statement_that_nobody_waits_for_is_stopped_and_its_connection_closed() -> TestResult {
+    const SLEEP: Sql = Sql::same("SELECT CAST(1 AS BIGINT) FROM pg_sleep(90)");
+    const ASLEEP: Sql = Sql::same(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()",
+    );
+    let server = shared_postgres().await?;
+    let database = open_postgres(server.url(), Duration::from_secs(120));
+    let direct = open_postgres(server.url(), TIMEOUT);
+    for ways in ["query", "batch"] {
+        let first = int(&*database, &PID, &[]).await?;
+        let its = database.clone();
+        let caller = tokio::spawn(async move {
+            match ways {
+                "query" => its.query(&SLEEP, &[]).await.map(drop),
+                _ => its.batch(&[(&ONE, vec![]), (&SLEEP, vec![])]).await.map(drop),
+            }
+        });
+        let asleep = async |count| {
+            eventually(SOON, "it sleeps, or does not any more", || async {
+                int(&*direct, &ASLEEP, &[]).await.is_ok_and(|asleep| asleep == count)
+            })
+            .await;
+        };
+        asleep(1).await;
+        caller.abort();
+        assert!(caller.await.is_err_and(|error| error.is_cancelled()));
+        asleep(0).await;
+        assert_ne!(int(&*database, &PID, &[]).await?, first, "{ways}: the connection is used no more");
+    }
+    eventually(SOON, "nothing is lent any more", || async { database.pool().in_use == 0 }).await;
+    Ok(())
+}
+
+async fn a_connection_outlives_the_thread_that_needed_it_first() -> TestResult {
+    let server = shared_postgres().await?;
+    let database = open_postgres(server.url(), TIMEOUT);
+    let its = database.clone();
+    let first = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async { int(&*its, &PID, &[]).await.expect("an answer") })
+    });
+    let first = first.await?;
+    assert_eq!(int(&*database, &PID, &[]).await?, first, "the connection works still");
     Ok(())
 }
 

@@ -47,6 +47,39 @@ pub async fn old_captures_go_by_age(site: &Site) -> TestResult {
     Ok(())
 }
 
+/// Numbers follow commits, and a body may take a quarter of an hour: one that was received long ago stands behind
+/// what came and was kept meanwhile.
+pub async fn what_was_long_on_its_way_takes_no_younger_one_with_it(site: &Site) -> TestResult {
+    let database = site.open();
+    let of = |endpoint, seconds: &[i64]| {
+        seconds.iter().map(|second| capture(endpoint, second * 1_000_000)).collect::<Vec<_>>()
+    };
+    let captures = [of("a", &[0, 8, 1, 9, 2]), of("b", &[3, 4]), of("a", &[10])].concat();
+    appended(&*database, &captures).await?;
+    fold(&*database).await?;
+    let past = async |second: i64, step| {
+        storage::retention::past_age(&*database, NOON_US + second * 1_000_000, step).await
+    };
+    let of_a = async |second: i64, step| {
+        let before_us = NOON_US + second * 1_000_000;
+        storage::retention::past_own_age(&*database, &code("a"), before_us, step).await
+    };
+    for step in [3, 100] {
+        assert_eq!(of_a(5, step).await?, Some((code("a"), 1)), "up to the first that is young");
+    }
+    assert_eq!(past(5, 3).await?, [(code("a"), 1)]);
+    let floors = past(5, 100).await?;
+    assert_eq!(floors, [(code("a"), 1), (code("b"), 7)], "and no endpoint waits for another");
+    storage::retention::raise(&*database, &floors).await?;
+    assert_eq!(captures_of(&*database).await?, BTreeMap::from([("a".into(), 5), ("b".into(), 0)]));
+    assert_eq!((past(5, 100).await?, of_a(5, 100).await?), (vec![], None), "and there is nothing more to do");
+    assert_eq!(past(9, 100).await?, [(code("a"), 3)]);
+    assert_eq!(of_a(9, 100).await?, Some((code("a"), 3)));
+    assert_eq!(past(10, 100).await?, [(code("a"), 5)], "in the end it goes");
+    assert_eq!(of_a(10, 100).await?, Some((code("a"), 5)));
+    Ok(())
+}
+
 pub async fn the_oldest_captures_go_by_what_they_weigh(site: &Site) -> TestResult {
     let database = site.open();
     ten(&*database).await?;
@@ -63,6 +96,10 @@ pub async fn the_oldest_captures_go_by_what_they_weigh(site: &Site) -> TestResul
     storage::retention::raise(&*database, &oldest(all / 2, 100).await?).await?;
     assert_eq!(storage::totals::bytes(&*database).await?, all / 2);
     assert_eq!(oldest(1, 100).await?, [(code("b"), 6)]);
+    // One that was received before all of them, and long on its way.
+    appended(&*database, &[capture("b", -1_000_000)]).await?;
+    fold(&*database).await?;
+    assert_eq!(oldest(1, 100).await?, [(code("b"), 6)], "it takes none of those before it along");
     Ok(())
 }
 
