@@ -2,6 +2,7 @@
 //! node, as [`session`] tells.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -256,14 +257,17 @@ fn prepare(args: &SettingsArgs) -> Result<(Settings, Runtime), ExitCode> {
     Ok((settings, runtime))
 }
 
-/// Says on stderr what went wrong, with all its causes.
-#[expect(clippy::print_stderr, reason = "this is where the command line talks")]
+/// Says on stderr what went wrong, with all its causes. The exit code tells too, where nobody takes it.
 fn complain(error: &dyn std::error::Error) {
-    eprint!("creel: {error}");
+    let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        eprint!(": {cause}");
+        text += &format!(": {cause}");
         source = cause.source();
     }
-    eprintln!();
+    say(&text);
+}
+
+fn say(text: &str) {
+    drop(writeln!(std::io::stderr(), "creel: {text}"));
 }
