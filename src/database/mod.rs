@@ -216,6 +216,9 @@ pub enum DatabaseError {
     /// The database is away, stopping, overloaded or too slow. Whether a write took place is in doubt.
     #[error("the database is unavailable")]
     Unavailable(#[source] Source),
+    /// There is no room left for it. Nothing was written.
+    #[error("the database has no room left")]
+    Full(#[source] Source),
     /// A value is against a constraint or a type; the same values fail again.
     #[error("the database refused the data")]
     Data(#[source] Source),
