@@ -1,20 +1,18 @@
-//! The composition root: the one place that names concrete backends, and joins the parts to a node.
+//! The composition root: joins the parts to a node.
 
+mod backends;
 mod options;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::access::{self, Access, AccessOptions};
-use crate::broker::{Broker, BrokerError, LocalBroker, rabbitmq, redis};
+use crate::broker::{Broker, BrokerError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, AuthMode, Settings};
-use crate::database::postgres::{PostgresDatabase, PostgresOptions};
-use crate::database::sqlite::{SqliteDatabase, SqliteOptions};
 use crate::database::{Database, DatabaseError, Migrate};
 use crate::feed::{self, Hub, Publisher};
 use crate::http::{self, Listening, State};
@@ -27,6 +25,9 @@ use crate::runs::{self, Runs};
 use crate::shutdown::Shutdown;
 use crate::tally::Tallies;
 use crate::upkeep::Upkeep;
+
+use backends::open_broker;
+pub use backends::{mistakes, open_database};
 
 /// What is written at the end has so long at least, whatever the listeners took.
 const LAST_WORK: Duration = Duration::from_secs(2);
@@ -233,50 +234,6 @@ impl Node {
             });
         closed.await.is_ok() && answered
     }
-}
-
-/// Looks at what only the database's own reading of its URL can tell; touches nothing.
-///
-/// # Errors
-/// With what is wrong.
-pub fn check(settings: &Settings) -> Result<(), DatabaseError> {
-    match settings.database.url.expose().starts_with("sqlite://") {
-        true => Ok(()),
-        false => open_database(settings).map(drop),
-    }
-}
-
-/// Opens the database that the settings name; nothing is asked of it yet.
-pub fn open_database(settings: &Settings) -> Result<Arc<dyn Database>, DatabaseError> {
-    let database = &settings.database;
-    let url = database.url.expose();
-    Ok(match url.strip_prefix("sqlite://") {
-        Some(path) => Arc::new(SqliteDatabase::open(SqliteOptions {
-            path: PathBuf::from(path.split('?').next().unwrap_or(path)),
-            readers_max: database.pool_max,
-            statement_timeout: database.statement_timeout(),
-        })?),
-        None => Arc::new(PostgresDatabase::open(&PostgresOptions {
-            url: url.to_owned(),
-            pool_max: database.pool_max,
-            connect_timeout: database.connect_timeout(),
-            statement_timeout: database.statement_timeout(),
-            append_timeout: settings.journal.commit_deadline(),
-        })?),
-    })
-}
-
-/// The broker that the settings name.
-fn open_broker(settings: &Settings) -> Result<Arc<dyn Broker>, BrokerError> {
-    let url = settings.broker.url.expose();
-    let ca_file = Some(settings.broker.ca_file.as_str()).filter(|file| !file.is_empty()).map(Path::new);
-    Ok(if url == "local" {
-        Arc::new(LocalBroker::new())
-    } else if url.starts_with("redis") {
-        Arc::new(redis::open(url, ca_file)?)
-    } else {
-        Arc::new(rabbitmq::open(url, ca_file)?)
-    })
 }
 
 /// Migrates, or checks the schema; waits for a database that is starting too.

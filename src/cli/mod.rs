@@ -11,7 +11,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use crate::config::{self, InvalidSettings, Settings, Source};
+use crate::config::{self, Settings, Source};
 
 mod captures;
 mod completions;
@@ -236,9 +236,13 @@ impl Command {
     }
 }
 
-fn load(source: &Source) -> Result<Settings, ExitCode> {
-    config::load(source).map_err(|InvalidSettings(mistakes)| {
-        complain(&InvalidSettings(mistakes));
+/// The settings, when they are valid by themselves and by `mistakes_beside`.
+fn load(
+    source: &Source,
+    mistakes_beside: impl FnOnce(&Settings) -> Vec<String>,
+) -> Result<Settings, ExitCode> {
+    config::load_checked(source, mistakes_beside).map_err(|invalid| {
+        complain(&invalid);
         ExitCode::from(2)
     })
 }
@@ -248,7 +252,7 @@ fn prepare(args: &SettingsArgs) -> Result<(Settings, Runtime), ExitCode> {
     let mut source = args.source();
     // Nothing is served, so nothing needs to be guarded.
     source.flags.push(("auth.mode", "none".to_owned()));
-    let settings = load(&source)?;
+    let settings = load(&source, |_| Vec::new())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         complain(&error);

@@ -32,14 +32,10 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     let mut source = args.settings.source();
     source.flags.extend(args.listen.iter().map(|listen| ("server.listen", listen.clone())));
     source.flags.extend(args.broker.iter().map(|url| ("broker.url", url.clone())));
-    let settings = match super::load(&source) {
+    let settings = match super::load(&source, app::mistakes) {
         Ok(settings) => settings,
         Err(code) => return code,
     };
-    if let Err(error) = app::check(&settings) {
-        complain(&error);
-        return ExitCode::from(2);
-    }
     if args.check_config {
         return say_valid();
     }

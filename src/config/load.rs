@@ -45,6 +45,17 @@ impl std::error::Error for InvalidSettings {}
 /// With every mistake found: unknown keys, wrong types, values out of their range, settings that do not
 /// fit together.
 pub fn load(source: &Source) -> Result<Settings, InvalidSettings> {
+    load_checked(source, |_| Vec::new())
+}
+
+/// The same, with the mistakes that only others find.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_checked(
+    source: &Source,
+    mistakes_beside: impl FnOnce(&Settings) -> Vec<String>,
+) -> Result<Settings, InvalidSettings> {
     let defaults = leaves(&tree(File::from_str(DEFAULTS, FileFormat::Toml))?);
     let mut mistakes = Vec::new();
     let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
@@ -62,6 +73,7 @@ pub fn load(source: &Source) -> Result<Settings, InvalidSettings> {
     let mut settings: Settings = builder.build().and_then(Config::try_deserialize).map_err(one)?;
     settings.origins = origins;
     mistakes.extend(check::mistakes(&settings));
+    mistakes.extend(mistakes_beside(&settings));
     if mistakes.is_empty() { Ok(settings) } else { Err(InvalidSettings(mistakes)) }
 }
 
