@@ -241,6 +241,11 @@ fn load(
     source: &Source,
     mistakes_beside: impl FnOnce(&Settings) -> Vec<String>,
 ) -> Result<Settings, ExitCode> {
+    for (variable, setting) in config::misnamed(&source.environment) {
+        say(&format!(
+            "the variable {variable} is passed over; the setting is {setting}, with two underscores"
+        ));
+    }
     config::load_checked(source, mistakes_beside).map_err(|invalid| {
         complain(&invalid);
         ExitCode::from(2)

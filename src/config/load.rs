@@ -141,6 +141,17 @@ fn named_in_environment(variables: &[(String, String)]) -> impl Iterator<Item = 
     })
 }
 
+/// Variables that are passed over and would be settings with two underscores, each with the name that it should have.
+pub fn misnamed(variables: &[(String, String)]) -> Vec<(String, String)> {
+    let known: BTreeMap<String, String> = keys()
+        .into_iter()
+        .map(|key| format!("CREEL_{}", key.to_uppercase()))
+        .map(|name| (name.replace('.', "_"), name.replace('.', "__")))
+        .collect();
+    let given = variables.iter().map(|(name, _)| name);
+    given.filter_map(|name| Some((name.clone(), known.get(name)?.clone()))).collect()
+}
+
 fn list(text: &str) -> ValueKind {
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
     ValueKind::Array(items.map(|item| Value::new(None, item)).collect())

@@ -14,6 +14,7 @@ pub fn trials() -> Vec<Trial> {
             flags_win_over_variables_and_variables_over_the_file,
             every_mistake_is_told_at_once,
             urls_that_cannot_be_used_are_mistakes_too,
+            a_variable_with_one_underscore_too_few_is_told,
             a_file_that_cannot_be_read_is_told,
             secrets_are_never_shown,
             the_reference_of_settings_is_up_to_date,
@@ -146,6 +147,19 @@ async fn urls_that_cannot_be_used_are_mistakes_too() -> TestResult {
         }
     }
     assert_eq!(std::fs::read_dir(&folder)?.count(), 0, "nothing was made");
+    Ok(())
+}
+
+async fn a_variable_with_one_underscore_too_few_is_told() -> TestResult {
+    let settings = [("CREEL_SERVER_LISTEN", "0.0.0.0:1"), ("CREEL_PORT", "tcp://10.0.0.1:9669")];
+    let output = run(&["serve", "--check-config"], &settings)?;
+    assert!(output.status.success(), "it is passed over all the same");
+    let text = String::from_utf8(output.stderr)?;
+    assert!(
+        text.contains("CREEL_SERVER_LISTEN is passed over") && text.contains("CREEL_SERVER__LISTEN"),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 1, "{text}");
     Ok(())
 }
 
