@@ -4,9 +4,11 @@ mod backends;
 mod options;
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::access::{self, Access, AccessOptions};
@@ -29,7 +31,8 @@ use crate::upkeep::Upkeep;
 use backends::open_broker;
 pub use backends::{mistakes, open_database};
 
-/// What is written at the end has so long at least, whatever the listeners took.
+/// What is written at the end has so long at least, whatever the listeners took; and so long before the end
+/// nobody is waited for any more who is still sending.
 const LAST_WORK: Duration = Duration::from_secs(2);
 
 /// How often the optional ceilings are looked at.
@@ -222,18 +225,34 @@ impl Node {
             self.shutdown.announce();
             tokio::time::sleep(drain).await;
         }
-        let end = tokio::time::Instant::now() + limit;
+        let end = Instant::now() + limit;
         self.shutdown.drain();
-        let answered = tokio::time::timeout_at(end, self.listening.stop()).await.is_ok();
+        let mut listening = pin!(self.listening.stop());
+        let mut answered = tokio::time::timeout(patience(limit), &mut listening).await.is_ok();
+        if !answered {
+            self.shutdown.hurry();
+            answered = tokio::time::timeout_at(at_least(end), listening).await.is_ok();
+        }
+        // What was accepted gets into the queue before that is closed, also where its connection was cut.
+        let queued = tokio::time::timeout_at(at_least(end), self.shutdown.released()).await.is_ok();
         self.shutdown.stop();
-        let closed =
-            tokio::time::timeout(end.duration_since(tokio::time::Instant::now()).max(LAST_WORK), async {
-                self.shutdown.finish().await;
-                self.broker.close().await;
-                self.state.database.close().await;
-            });
-        closed.await.is_ok() && answered
+        let closed = tokio::time::timeout_at(at_least(end), async {
+            self.shutdown.finish().await;
+            self.broker.close().await;
+            self.state.database.close().await;
+        });
+        closed.await.is_ok() && answered && queued
     }
+}
+
+/// How long a stopping node waits for who is still sending, of the time that it has.
+fn patience(limit: Duration) -> Duration {
+    limit - LAST_WORK.min(limit / 2)
+}
+
+/// The end of a stopping node's time, or some later where the last work would have less than it takes.
+fn at_least(end: Instant) -> Instant {
+    end.max(Instant::now() + LAST_WORK)
 }
 
 /// Migrates, or checks the schema; waits for a database that is starting too.
@@ -242,10 +261,10 @@ async fn prepare(database: &dyn Database, settings: &Settings) -> Result<(), Dat
         config::Migrate::Auto => Migrate::Apply,
         config::Migrate::Off => Migrate::Check,
     };
-    let patience = tokio::time::Instant::now() + START_PATIENCE;
+    let patience = Instant::now() + START_PATIENCE;
     let migrated = loop {
         match database.migrate(mode).await {
-            Err(error @ DatabaseError::Unavailable(_)) if tokio::time::Instant::now() < patience => {
+            Err(error @ DatabaseError::Unavailable(_)) if Instant::now() < patience => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the database is away; trying again"

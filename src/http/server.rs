@@ -44,7 +44,8 @@ pub struct ServerOptions {
     pub head_timeout: Duration,
     pub keep_alive: Duration,
     pub write_timeout: Duration,
-    pub shutdown_timeout: Duration,
+    /// How long a stopping node waits for bodies; connections that are open still are cut soon after.
+    pub patience: Duration,
 }
 
 /// The running listeners, with the addresses that they are bound to.
@@ -119,7 +120,8 @@ fn serve(
     // The server closes first, and at once: a WebSocket's peer waits for it (RFC 6455, section 7.1.1). What
     // still comes of bodies that nobody reads is not actix's to wait for, but drain.rs'.
     .client_disconnect_timeout(Duration::ZERO)
-    .shutdown_timeout(options.shutdown_timeout.as_secs().max(1))
+    // In whole seconds: one more at most, in which those are answered who were not waited for.
+    .shutdown_timeout(options.patience.as_secs() + 1)
     .tcp_nodelay(true)
     .disable_signals()
     .on_connect(move |connection, data| {

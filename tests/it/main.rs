@@ -37,6 +37,7 @@ mod settings;
 mod shim;
 mod sockets;
 mod sqlite;
+mod stopping;
 mod stream;
 mod tidy;
 mod tls;
@@ -78,6 +79,7 @@ fn trials() -> Vec<Trial> {
         settings::trials(),
         openapi::trials(),
         operations::trials(),
+        stopping::trials(),
         retention::trials(),
         reports::trials(),
         nodes::trials(),
