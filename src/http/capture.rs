@@ -82,7 +82,9 @@ async fn catch(
         Some(Ok(handshake)) => {
             Arc::make_mut(&mut head).kind = CaptureKind::WebSocketOpen;
             // Boxed: every request's memory would have room for it.
-            return Box::pin(socket::capture::open(handshake, payload.take(), state, head, started)).await;
+            let cut = socket::Cut::of(request, state.clone().into_inner());
+            return Box::pin(socket::capture::open(handshake, payload.take(), state, head, started, cut))
+                .await;
         }
         // Caught like any other request, and told what is wrong with it.
         Some(Err(problem)) => Some(problem),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,7 +132,7 @@ fn serve(
             tracing::debug!(%error, "failed to limit the time of a connection's writes");
         }
         match Wire::of(stream) {
-            Ok(wire) => drop(data.insert(wire)),
+            Ok(wire) => drop(data.insert(Rc::new(wire))),
             Err(error) => tracing::debug!(%error, "no second handle of a connection: it cannot fail by rule"),
         }
     });

@@ -1,17 +1,20 @@
 //! A node that is told to stop: what it has accepted is kept, whoever is still sending or does not read.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
 
-use crate::harness::client::Connection;
+use crate::harness::client::{Connection, WebSocket, opcode};
 use crate::harness::node::Node;
 use crate::harness::{Needs, TestResult, eventually, trials};
 
 pub fn trials() -> Vec<Trial> {
     trials! {
         Needs::NOTHING =>
-            what_is_being_received_is_kept_when_a_node_stops;
+            what_is_being_received_is_kept_when_a_node_stops,
+            readers_that_take_nothing_do_not_hold_up_the_end;
     }
 }
 
@@ -71,4 +74,63 @@ async fn what_is_being_received_is_kept_when_a_node_stops() -> TestResult {
         assert_eq!(body.body.len(), IN_PARTS);
     }
     node.check_unharmed().await
+}
+
+/// With more time than this test waits: it is the peers that are not waited for.
+async fn readers_that_take_nothing_do_not_hold_up_the_end() -> TestResult {
+    const CAPTURES: usize = 24;
+    let node = Node::builder()
+        .setting("server.shutdown_timeout_ms", 600_000)
+        .setting("stream.write_timeout_ms", 600_000)
+        .setting("capture.websocket.echo", true)
+        .start()
+        .await?;
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let sse = "Accept: text/event-stream\r\n";
+    let mut readers = Vec::new();
+    for headers in ["", sse, upgrade] {
+        let mut reader = Connection::open(node.address()).await?;
+        let host = node.address();
+        reader.send(format!("GET /api/stream HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n").as_bytes()).await?;
+        readers.push(reader);
+    }
+    eventually(LIMIT, "all subscribe", || async {
+        node.metric("creel_subscribers").await.is_ok_and(|there| there == readers.len() as f64)
+    })
+    .await;
+    for _ in 0..CAPTURES {
+        node.post("/r/a", vec![b'z'; 1 << 20]).await?;
+    }
+    // Echoed to somebody who does not read, until neither side can send any more.
+    let socket = WebSocket::open(&node.address(), "/r/echo", "").await?;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let sending = tokio::spawn(send_until_cut(socket, sent.clone()));
+    let seen = AtomicUsize::new(0);
+    eventually(LIMIT, "no more can be sent", || async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let now = sent.load(Ordering::Relaxed);
+        now > 0 && seen.swap(now, Ordering::Relaxed) == now
+    })
+    .await;
+    let deliveries = || async { node.metric("creel_deliveries_total").await.unwrap_or_default() };
+    assert!(deliveries().await >= readers.len() as f64, "they were sent something");
+    let status = node.term().await?;
+    assert_eq!(status.code(), Some(0), "{}", node.log());
+    assert!(node.log().contains("stopped"), "{}", node.log());
+    sending.await?;
+    drop(readers);
+    node.start_again().await?;
+    let kept = node.json("/api/captures?endpoint=a&body=none&limit=100").await?;
+    assert_eq!(kept["captures"].as_array().map(Vec::len), Some(CAPTURES));
+    let last = node.json("/api/captures?endpoint=echo&body=none&limit=1").await?;
+    assert_eq!(last["captures"][0]["kind"], "websocket_close", "how it ended is kept too: {last}");
+    Ok(())
+}
+
+async fn send_until_cut(mut socket: WebSocket, sent: Arc<AtomicUsize>) {
+    let message = vec![b'x'; 256 * 1024];
+    while socket.send(opcode::BINARY, &message).await.is_ok() {
+        sent.fetch_add(1, Ordering::Relaxed);
+    }
 }

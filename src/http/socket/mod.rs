@@ -1,6 +1,7 @@
 //! WebSockets and event streams.
 
 pub mod capture;
+mod cut;
 mod frames;
 mod messages;
 mod notice;
@@ -11,6 +12,8 @@ mod wanted;
 use actix_http::ws::{HandshakeError, handshake_response, verify_handshake};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+
+pub use cut::Cut;
 
 use super::problem::{Kind, Problem};
 
