@@ -1,20 +1,20 @@
-//! The composition root: the one place that names concrete backends, and joins the parts to a node.
+//! The composition root: joins the parts to a node.
 
+mod backends;
 mod options;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::access::{self, Access, AccessOptions};
-use crate::broker::{Broker, BrokerError, LocalBroker, rabbitmq, redis};
+use crate::broker::{Broker, BrokerError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, AuthMode, Settings};
-use crate::database::postgres::{PostgresDatabase, PostgresOptions};
-use crate::database::sqlite::{SqliteDatabase, SqliteOptions};
 use crate::database::{Database, DatabaseError, Migrate};
 use crate::feed::{self, Hub, Publisher};
 use crate::http::{self, Listening, State};
@@ -28,7 +28,11 @@ use crate::shutdown::Shutdown;
 use crate::tally::Tallies;
 use crate::upkeep::Upkeep;
 
-/// What is written at the end has so long at least, whatever the listeners took.
+use backends::open_broker;
+pub use backends::{mistakes, open_database};
+
+/// What is written at the end has so long at least, whatever the listeners took; and so long before the end
+/// nobody is waited for any more who is still sending.
 const LAST_WORK: Duration = Duration::from_secs(2);
 
 /// How often the optional ceilings are looked at.
@@ -222,62 +226,34 @@ impl Node {
             self.shutdown.announce();
             tokio::time::sleep(drain).await;
         }
-        let end = tokio::time::Instant::now() + limit;
+        let end = Instant::now() + limit;
         self.shutdown.drain();
-        let answered = tokio::time::timeout_at(end, self.listening.stop()).await.is_ok();
+        let mut listening = pin!(self.listening.stop());
+        let mut answered = tokio::time::timeout(patience(limit), &mut listening).await.is_ok();
+        if !answered {
+            self.shutdown.hurry();
+            answered = tokio::time::timeout_at(at_least(end), listening).await.is_ok();
+        }
+        // What was accepted gets into the queue before that is closed, also where its connection was cut.
+        let queued = tokio::time::timeout_at(at_least(end), self.shutdown.released()).await.is_ok();
         self.shutdown.stop();
-        let closed =
-            tokio::time::timeout(end.duration_since(tokio::time::Instant::now()).max(LAST_WORK), async {
-                self.shutdown.finish().await;
-                self.broker.close().await;
-                self.state.database.close().await;
-            });
-        closed.await.is_ok() && answered
+        let closed = tokio::time::timeout_at(at_least(end), async {
+            self.shutdown.finish().await;
+            self.broker.close().await;
+            self.state.database.close().await;
+        });
+        closed.await.is_ok() && answered && queued
     }
 }
 
-/// Looks at what only the database's own reading of its URL can tell; touches nothing.
-///
-/// # Errors
-/// With what is wrong.
-pub fn check(settings: &Settings) -> Result<(), DatabaseError> {
-    match settings.database.url.expose().starts_with("sqlite://") {
-        true => Ok(()),
-        false => open_database(settings).map(drop),
-    }
+/// How long a stopping node waits for who is still sending, of the time that it has.
+fn patience(limit: Duration) -> Duration {
+    limit - LAST_WORK.min(limit / 2)
 }
 
-/// Opens the database that the settings name; nothing is asked of it yet.
-pub fn open_database(settings: &Settings) -> Result<Arc<dyn Database>, DatabaseError> {
-    let database = &settings.database;
-    let url = database.url.expose();
-    Ok(match url.strip_prefix("sqlite://") {
-        Some(path) => Arc::new(SqliteDatabase::open(SqliteOptions {
-            path: PathBuf::from(path.split('?').next().unwrap_or(path)),
-            readers_max: database.pool_max,
-            statement_timeout: database.statement_timeout(),
-        })?),
-        None => Arc::new(PostgresDatabase::open(&PostgresOptions {
-            url: url.to_owned(),
-            pool_max: database.pool_max,
-            connect_timeout: database.connect_timeout(),
-            statement_timeout: database.statement_timeout(),
-            append_timeout: settings.journal.commit_deadline(),
-        })?),
-    })
-}
-
-/// The broker that the settings name.
-fn open_broker(settings: &Settings) -> Result<Arc<dyn Broker>, BrokerError> {
-    let url = settings.broker.url.expose();
-    let ca_file = Some(settings.broker.ca_file.as_str()).filter(|file| !file.is_empty()).map(Path::new);
-    Ok(if url == "local" {
-        Arc::new(LocalBroker::new())
-    } else if url.starts_with("redis") {
-        Arc::new(redis::open(url, ca_file)?)
-    } else {
-        Arc::new(rabbitmq::open(url, ca_file)?)
-    })
+/// The end of a stopping node's time, or some later where the last work would have less than it takes.
+fn at_least(end: Instant) -> Instant {
+    end.max(Instant::now() + LAST_WORK)
 }
 
 /// Migrates, or checks the schema; waits for a database that is starting too.
@@ -286,10 +262,10 @@ async fn prepare(database: &dyn Database, settings: &Settings) -> Result<(), Dat
         config::Migrate::Auto => Migrate::Apply,
         config::Migrate::Off => Migrate::Check,
     };
-    let patience = tokio::time::Instant::now() + START_PATIENCE;
+    let patience = Instant::now() + START_PATIENCE;
     let migrated = loop {
         match database.migrate(mode).await {
-            Err(error @ DatabaseError::Unavailable(_)) if tokio::time::Instant::now() < patience => {
+            Err(error @ DatabaseError::Unavailable(_)) if Instant::now() < patience => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the database is away; trying again"

@@ -2,17 +2,21 @@
 
 use std::future::Future;
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Shared by everything that runs in a node. Cheap to clone. The stages, each after the one before:
-/// announced (not ready, all is served still), draining (sockets are closed), stopped (tasks end).
+/// announced (not ready, all is served still), draining (sockets are closed), hurried (what is still being
+/// received ends as far as it came), stopped (tasks end).
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
     announced: CancellationToken,
     draining: CancellationToken,
+    hurried: CancellationToken,
     stopping: CancellationToken,
     tasks: TaskTracker,
+    held: TaskTracker,
 }
 
 impl Shutdown {
@@ -27,9 +31,15 @@ impl Shutdown {
         self.draining.cancel();
     }
 
+    /// There is no more time to wait for senders.
+    pub fn hurry(&self) {
+        self.drain();
+        self.hurried.cancel();
+    }
+
     /// Background work ends, once it has written what it holds.
     pub fn stop(&self) {
-        self.drain();
+        self.hurry();
         self.stopping.cancel();
     }
 
@@ -40,6 +50,10 @@ impl Shutdown {
 
     pub fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
+    }
+
+    pub fn is_hurried(&self) -> bool {
+        self.hurried.is_cancelled()
     }
 
     pub fn is_stopped(&self) -> bool {
@@ -54,6 +68,11 @@ impl Shutdown {
         self.draining.cancelled().await;
     }
 
+    /// A bare future, since every request that is being received has room for it.
+    pub fn hurried(&self) -> WaitForCancellationFuture<'_> {
+        self.hurried.cancelled()
+    }
+
     pub async fn stopped(&self) {
         self.stopping.cancelled().await;
     }
@@ -61,6 +80,17 @@ impl Shutdown {
     /// Starts a task that [`Self::finish`] waits for.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         drop(self.tasks.spawn(task));
+    }
+
+    /// Held by what is to be queued still, so that the queue is not closed before.
+    pub fn hold(&self) -> TaskTrackerToken {
+        self.held.token()
+    }
+
+    /// Waits until nothing is held any more.
+    pub async fn released(&self) {
+        self.held.close();
+        self.held.wait().await;
     }
 
     /// Waits for all tasks.

@@ -92,6 +92,6 @@ pub fn server(settings: &Settings) -> ServerOptions {
         head_timeout: server.head_timeout(),
         keep_alive: server.keep_alive(),
         write_timeout: settings.stream.write_timeout(),
-        shutdown_timeout: server.shutdown_timeout(),
+        patience: super::patience(server.shutdown_timeout()),
     }
 }

@@ -110,3 +110,20 @@ fn check_size(message: &Bytes) -> Result<(), BrokerError> {
     }
     Ok(())
 }
+
+/// A broker's URL as far as all are alike. Its own text is not repeated: there may be a password in it.
+fn parse_url(url: &str) -> Result<url::Url, BrokerError> {
+    let parsed = url::Url::parse(url).map_err(|error| match error {
+        url::ParseError::InvalidPort => wrong_url("has a port that is no number up to 65535"),
+        url::ParseError::EmptyHost => wrong_url("has no host"),
+        _ => wrong_url("is no URL"),
+    })?;
+    match parsed.host_str() {
+        None | Some("") => Err(wrong_url("has no host")),
+        Some(_) => Ok(parsed),
+    }
+}
+
+fn wrong_url(what: &str) -> BrokerError {
+    BrokerError::Settings(format!("broker.url: it {what}"))
+}

@@ -35,10 +35,10 @@ use self::{
     wire::{Wire, cause},
 };
 use super::{
-    Broker, BrokerError,
+    Broker, BrokerError, parse_url,
     reconnect::{Cause, fault},
     remote::{CONNECT_WITHIN, Receiving, Remote, Sending, Transport},
-    tls,
+    tls, wrong_url,
 };
 
 /// Both ends send something that often, in seconds; a peer is given up after twice that. RabbitMQ's
@@ -57,6 +57,11 @@ pub fn open(url: &str, ca_file: Option<&Path>) -> Result<impl Broker + use<>, Br
     Ok(Remote::open(RabbitMq::new(url, ca_file)?))
 }
 
+/// Whether [`open`] would take these settings.
+pub fn check(url: &str, ca_file: Option<&Path>) -> Result<(), BrokerError> {
+    RabbitMq::new(url, ca_file).map(drop)
+}
+
 struct RabbitMq {
     uri: AMQPUri,
     tls: Option<Arc<ClientConfig>>,
@@ -73,14 +78,12 @@ pub(super) struct Link {
 impl RabbitMq {
     fn new(url: &str, ca_file: Option<&Path>) -> Result<Self, BrokerError> {
         // The library's words on a URL are not passed on: they quote it.
-        let wrong = |what: &str| BrokerError::Settings(format!("broker.url {what}"));
-        let parsed = url::Url::parse(url).map_err(|_| wrong("is no URL"))?;
+        let wrong = wrong_url;
+        let parsed = parse_url(url)?;
         let mut uri: AMQPUri = url.parse().map_err(|_| wrong("is no amqp:// or amqps:// URL"))?;
-        match parsed.host() {
-            // The library would take an IPv6 address for `localhost`.
-            Some(url::Host::Ipv6(address)) => uri.authority.host = address.to_string(),
-            Some(_) => {}
-            None => return Err(wrong("has no host")),
+        // The library would take an IPv6 address for `localhost`.
+        if let Some(url::Host::Ipv6(address)) = parsed.host() {
+            uri.authority.host = address.to_string();
         }
         if uri.vhost.is_empty() {
             uri.vhost = "/".to_owned();

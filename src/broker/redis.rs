@@ -27,9 +27,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Broker, BrokerError,
     dial::dial,
+    parse_url,
     reconnect::{Cause, fault},
     remote::{CONNECT_WITHIN, Receiving, Remote, Sending, Transport},
-    tls,
+    tls, wrong_url,
 };
 
 /// Every connection is asked that often whether it still lives: a subscriber that only listens would
@@ -48,6 +49,11 @@ pub fn open(url: &str, ca_file: Option<&Path>) -> Result<impl Broker + use<>, Br
     Ok(Remote::open(Redis::new(url, ca_file)?))
 }
 
+/// Whether [`open`] would take these settings.
+pub fn check(url: &str, ca_file: Option<&Path>) -> Result<(), BrokerError> {
+    Redis::new(url, ca_file).map(drop)
+}
+
 struct Redis {
     host: String,
     port: u16,
@@ -64,7 +70,12 @@ type Driver = BoxFuture<'static, ()>;
 impl Redis {
     fn new(url: &str, ca_file: Option<&Path>) -> Result<Self, BrokerError> {
         // The library's words on a URL are not passed on: they might quote it.
-        let wrong = |what: &str| BrokerError::Settings(format!("broker.url {what}"));
+        let parsed = parse_url(url)?;
+        let database = parsed.path().trim_start_matches('/');
+        if !database.is_empty() && database.parse::<u32>().is_err() {
+            return Err(wrong_url("has a path that is no database's number"));
+        }
+        let wrong = wrong_url;
         let info = url.into_connection_info().map_err(|_| wrong("is no redis:// or rediss:// URL"))?;
         let (host, port, tls) = match info.addr().clone() {
             ConnectionAddr::Tcp(host, port) => (host, port, None),

@@ -17,7 +17,10 @@ pub(super) fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>,
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(file) = ca_file {
         let wrong = |reason: &dyn std::fmt::Display| {
-            BrokerError::Settings(format!("failed to read certificates from {}: {reason}", file.display()))
+            BrokerError::Settings(format!(
+                "broker.ca_file: failed to read certificates from {}: {reason}",
+                file.display()
+            ))
         };
         let certificates = CertificateDer::pem_file_iter(file)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)

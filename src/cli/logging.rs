@@ -28,6 +28,9 @@ pub fn start(log: &Log) -> Result<(), String> {
         .with_env_filter(filter)
         // Spans are at `debug`; each tells its time when it ends.
         .with_span_events(FmtSpan::CLOSE)
+        // A log that nobody takes, as on a full disk, is lost and ends nothing: to tell of it on stderr would be to
+        // panic where that goes the same way.
+        .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stdout()));
     let started = match log.format {
         LogFormat::Text => builder.try_init(),

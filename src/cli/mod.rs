@@ -2,6 +2,7 @@
 //! node, as [`session`] tells.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,7 +11,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio::runtime::Runtime;
 
-use crate::config::{self, InvalidSettings, Settings, Source};
+use crate::config::{self, Settings, Source};
 
 mod captures;
 mod completions;
@@ -235,9 +236,18 @@ impl Command {
     }
 }
 
-fn load(source: &Source) -> Result<Settings, ExitCode> {
-    config::load(source).map_err(|InvalidSettings(mistakes)| {
-        complain(&InvalidSettings(mistakes));
+/// The settings, when they are valid by themselves and by `mistakes_beside`.
+fn load(
+    source: &Source,
+    mistakes_beside: impl FnOnce(&Settings) -> Vec<String>,
+) -> Result<Settings, ExitCode> {
+    for (variable, setting) in config::misnamed(&source.environment) {
+        say(&format!(
+            "the variable {variable} is passed over; the setting is {setting}, with two underscores"
+        ));
+    }
+    config::load_checked(source, mistakes_beside).map_err(|invalid| {
+        complain(&invalid);
         ExitCode::from(2)
     })
 }
@@ -247,7 +257,7 @@ fn prepare(args: &SettingsArgs) -> Result<(Settings, Runtime), ExitCode> {
     let mut source = args.source();
     // Nothing is served, so nothing needs to be guarded.
     source.flags.push(("auth.mode", "none".to_owned()));
-    let settings = load(&source)?;
+    let settings = load(&source, |_| Vec::new())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| {
         complain(&error);
@@ -256,14 +266,17 @@ fn prepare(args: &SettingsArgs) -> Result<(Settings, Runtime), ExitCode> {
     Ok((settings, runtime))
 }
 
-/// Says on stderr what went wrong, with all its causes.
-#[expect(clippy::print_stderr, reason = "this is where the command line talks")]
+/// Says on stderr what went wrong, with all its causes. The exit code tells too, where nobody takes it.
 fn complain(error: &dyn std::error::Error) {
-    eprint!("creel: {error}");
+    let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        eprint!(": {cause}");
+        text += &format!(": {cause}");
         source = cause.source();
     }
-    eprintln!();
+    say(&text);
+}
+
+fn say(text: &str) {
+    drop(writeln!(std::io::stderr(), "creel: {text}"));
 }

@@ -1,5 +1,6 @@
 //! `creel serve`: a node, until it is told to stop.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -31,14 +32,10 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     let mut source = args.settings.source();
     source.flags.extend(args.listen.iter().map(|listen| ("server.listen", listen.clone())));
     source.flags.extend(args.broker.iter().map(|url| ("broker.url", url.clone())));
-    let settings = match super::load(&source) {
+    let settings = match super::load(&source, app::mistakes) {
         Ok(settings) => settings,
         Err(code) => return code,
     };
-    if let Err(error) = app::check(&settings) {
-        complain(&error);
-        return ExitCode::from(2);
-    }
     if args.check_config {
         return say_valid();
     }
@@ -121,8 +118,7 @@ async fn serve(settings: Settings) -> ExitCode {
     }
 }
 
-/// Says where the node is, and two lines to try.
-#[expect(clippy::print_stdout, reason = "this is what a newcomer reads first")]
+/// Says where the node is, and two lines to try. Nobody has to take it: the node runs all the same.
 fn welcome(node: &Node) {
     let settings = node.settings();
     let capture = node.capture_address();
@@ -140,15 +136,20 @@ fn welcome(node: &Node) {
     let data =
         settings.database.url.expose().strip_prefix("sqlite://").map(|path| format!("  kept in   {path}\n"));
     let data = data.unwrap_or_default();
-    if !settings.api.enabled {
-        println!("\nCreel catches every request to\n\n  {url}\n\n{data}");
-        return;
+    let text = if settings.api.enabled {
+        format!(
+            "\nCreel catches every request to\n\n  {url}\n\n  stream    {stream}\n{data}\n\
+             Watch, in one terminal:\n\n  curl -N{token} '{stream}'\n\n\
+             Send, in another:\n\n  curl -d 'hello' '{url}'\n\n"
+        )
+    } else {
+        format!("\nCreel catches every request to\n\n  {url}\n\n{data}\n")
+    };
+    let mut stdout = std::io::stdout().lock();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        drop(stdout);
+        tracing::debug!(%error, "nobody takes the welcome");
     }
-    println!(
-        "\nCreel catches every request to\n\n  {url}\n\n  stream    {stream}\n{data}\n\
-         Watch, in one terminal:\n\n  curl -N{token} '{stream}'\n\n\
-         Send, in another:\n\n  curl -d 'hello' '{url}'\n"
-    );
 }
 
 /// A code that nobody guesses.

@@ -61,6 +61,10 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         ["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)),
         "database.url: this must begin with sqlite:// or postgres://",
     );
+    want(
+        url.strip_prefix("sqlite://").is_none_or(|path| !path.is_empty() && !path.starts_with('?')),
+        "database.url: this must name a file, as sqlite://creel-data/creel.db",
+    );
     let broker = settings.broker.url.expose();
     want(
         broker == "local"

@@ -45,6 +45,17 @@ impl std::error::Error for InvalidSettings {}
 /// With every mistake found: unknown keys, wrong types, values out of their range, settings that do not
 /// fit together.
 pub fn load(source: &Source) -> Result<Settings, InvalidSettings> {
+    load_checked(source, |_| Vec::new())
+}
+
+/// The same, with the mistakes that only others find.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_checked(
+    source: &Source,
+    mistakes_beside: impl FnOnce(&Settings) -> Vec<String>,
+) -> Result<Settings, InvalidSettings> {
     let defaults = leaves(&tree(File::from_str(DEFAULTS, FileFormat::Toml))?);
     let mut mistakes = Vec::new();
     let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
@@ -62,6 +73,7 @@ pub fn load(source: &Source) -> Result<Settings, InvalidSettings> {
     let mut settings: Settings = builder.build().and_then(Config::try_deserialize).map_err(one)?;
     settings.origins = origins;
     mistakes.extend(check::mistakes(&settings));
+    mistakes.extend(mistakes_beside(&settings));
     if mistakes.is_empty() { Ok(settings) } else { Err(InvalidSettings(mistakes)) }
 }
 
@@ -127,6 +139,17 @@ fn named_in_environment(variables: &[(String, String)]) -> impl Iterator<Item = 
         let key = name.strip_prefix("CREEL_").filter(|key| key.contains("__"))?;
         Some((key.to_lowercase().replace("__", "."), value.clone(), format!("environment variable {name}")))
     })
+}
+
+/// Variables that are passed over and would be settings with two underscores, each with the name that it should have.
+pub fn misnamed(variables: &[(String, String)]) -> Vec<(String, String)> {
+    let known: BTreeMap<String, String> = keys()
+        .into_iter()
+        .map(|key| format!("CREEL_{}", key.to_uppercase()))
+        .map(|name| (name.replace('.', "_"), name.replace('.', "__")))
+        .collect();
+    let given = variables.iter().map(|(name, _)| name);
+    given.filter_map(|name| Some((name.clone(), known.get(name)?.clone()))).collect()
 }
 
 fn list(text: &str) -> ValueKind {

@@ -17,7 +17,7 @@ pub mod reference;
 mod secret;
 
 pub use in_force::InForce;
-pub use load::{InvalidSettings, Source, load};
+pub use load::{InvalidSettings, Source, load, load_checked, misnamed};
 pub use secret::{Secret, SecretUrl};
 
 /// The reference: every setting with its default and what it is for.

@@ -225,6 +225,9 @@ pub enum DatabaseError {
     /// As many look at what is kept as may at a time; nothing was asked.
     #[error("too many look at what is kept at a time")]
     Busy,
+    /// There is no room left for it. Nothing was written.
+    #[error("the database has no room left")]
+    Full(#[source] Source),
     /// A value is against a constraint or a type; the same values fail again.
     #[error("the database refused the data")]
     Data(#[source] Source),

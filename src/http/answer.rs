@@ -1,6 +1,7 @@
 //! How a capture is answered once it is durable: by a rule, by its endpoint, or with the small document.
 
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -119,7 +120,7 @@ async fn pause(delay: Option<Delay>, state: &State) {
 
 /// Fails on the connection itself. What actix writes afterwards goes nowhere.
 fn fail(fault: Fault, request: &HttpRequest) -> Answer {
-    let failed = match request.conn_data::<Wire>() {
+    let failed = match request.conn_data::<Rc<Wire>>() {
         Some(wire) => wire.fail(fault),
         None => Err(std::io::Error::other("the connection cannot be reached")),
     };

@@ -80,7 +80,9 @@ async fn catch(
         Some(Ok(handshake)) => {
             Arc::make_mut(&mut head).kind = CaptureKind::WebSocketOpen;
             // Boxed: every request's memory would have room for it.
-            return Box::pin(socket::capture::open(handshake, payload.take(), state, head, started)).await;
+            let cut = socket::Cut::of(request, state.clone().into_inner());
+            return Box::pin(socket::capture::open(handshake, payload.take(), state, head, started, cut))
+                .await;
         }
         // Caught like any other request, and told what is wrong with it.
         Some(Err(problem)) => Some(problem),
@@ -113,6 +115,9 @@ async fn catch(
             Kind::BodyTooLarge,
             format!("{} bytes of it were kept", accepted.capture.body.bytes),
         )),
+        (Ending::TimedOut, _) if state.shutdown.is_hurried() => {
+            problem_answer(Problem::because(Kind::BodyTimeout, "the node is stopping"))
+        }
         (Ending::TimedOut, _) => problem_answer(Problem::new(Kind::BodyTimeout)),
         (Ending::SenderGone, _) => problem_answer(Problem::new(Kind::BodyIncomplete)),
     };
@@ -255,7 +260,12 @@ async fn receive(
     let end = tokio::time::Instant::now() + state.settings.capture.body_timeout();
     loop {
         let until = end.min(tokio::time::Instant::now() + patience);
-        match tokio::time::timeout_at(until, payload.next()).await {
+        let received = tokio::select! {
+            biased;
+            received = tokio::time::timeout_at(until, payload.next()) => received,
+            () = state.shutdown.hurried() => return Ok(Ending::TimedOut),
+        };
+        match received {
             Ok(None) => {
                 drop(payload.take());
                 return Ok(Ending::Complete);

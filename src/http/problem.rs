@@ -192,7 +192,7 @@ impl ResponseError for Problem {
 impl From<DatabaseError> for Problem {
     fn from(error: DatabaseError) -> Self {
         match error {
-            DatabaseError::Unavailable(_) => {
+            DatabaseError::Unavailable(_) | DatabaseError::Full(_) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::new(Kind::DatabaseAway).retry_after(1)
             }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +45,8 @@ pub struct ServerOptions {
     pub head_timeout: Duration,
     pub keep_alive: Duration,
     pub write_timeout: Duration,
-    pub shutdown_timeout: Duration,
+    /// How long a stopping node waits for bodies; connections that are open still are cut soon after.
+    pub patience: Duration,
 }
 
 /// The running listeners, with the addresses that they are bound to.
@@ -119,7 +121,8 @@ fn serve(
     // The server closes first, and at once: a WebSocket's peer waits for it (RFC 6455, section 7.1.1). What
     // still comes of bodies that nobody reads is not actix's to wait for, but drain.rs'.
     .client_disconnect_timeout(Duration::ZERO)
-    .shutdown_timeout(options.shutdown_timeout.as_secs().max(1))
+    // In whole seconds: one more at most, in which those are answered who were not waited for.
+    .shutdown_timeout(options.patience.as_secs() + 1)
     .tcp_nodelay(true)
     .disable_signals()
     .on_connect(move |connection, data| {
@@ -129,7 +132,7 @@ fn serve(
             tracing::debug!(%error, "failed to limit the time of a connection's writes");
         }
         match Wire::of(stream) {
-            Ok(wire) => drop(data.insert(wire)),
+            Ok(wire) => drop(data.insert(Rc::new(wire))),
             Err(error) => tracing::debug!(%error, "no second handle of a connection: it cannot fail by rule"),
         }
     });

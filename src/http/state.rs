@@ -156,7 +156,16 @@ impl State {
     /// How long one more socket waits before it closes when the node stops, so that not all clients come
     /// back at once; never over half of the time that the node has.
     pub fn pace_of_closing(&self) -> Duration {
-        let turn = self.closing.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.pace_of(self.closing.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    }
+
+    /// The same of the last of the sockets that are open.
+    pub fn pace_of_last(&self) -> Duration {
+        let open = self.metrics.subscribers.get() + self.metrics.capture_sockets.get();
+        self.pace_of(u64::try_from(open).unwrap_or_default())
+    }
+
+    fn pace_of(&self, turn: u64) -> Duration {
         let pause = self.settings.stream.close_pace();
         let longest = self.settings.server.shutdown_timeout() / 2;
         pause.checked_mul(u32::try_from(turn).unwrap_or(u32::MAX)).unwrap_or(longest).min(longest)

@@ -1,4 +1,4 @@
-//! A connection's socket beside the framework, for replies that fail below HTTP.
+//! A connection's socket beside the framework, for replies that fail below HTTP, and for peers that take nothing.
 
 use std::io::{self, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -19,6 +19,14 @@ impl Wire {
     /// Where the process has no room for another descriptor.
     pub fn of(socket: &impl AsFd) -> io::Result<Self> {
         socket.as_fd().try_clone_to_owned().map(Self)
+    }
+
+    /// Ends the connection, whatever waits to be sent on it.
+    ///
+    /// # Errors
+    /// Where the connection is gone already.
+    pub fn cut(&self) -> io::Result<()> {
+        rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both).map_err(io::Error::from)
     }
 
     /// Fails as WireMock does ("Simulating Faults").

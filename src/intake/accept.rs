@@ -198,9 +198,10 @@ impl Intake {
         }
         // Something has to be read first. The capture is the node's from here on, whatever becomes of its sender.
         let (tell, told) = oneshot::channel();
-        let intake = self.clone();
+        let (intake, held) = (self.clone(), self.shutdown.hold());
         let slowly = async move {
             let accepted = intake.accept_slowly(capture, case).await;
+            drop(held);
             if tell.send(accepted).is_err() {
                 tracing::trace!("a sender has gone; its capture is kept all the same");
             }

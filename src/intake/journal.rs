@@ -125,6 +125,7 @@ impl Journal {
             state_seq: 0,
             epoch: 0,
             aside: Vec::new(),
+            lacked: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (ended, end) = oneshot::channel::<()>();

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::accept::{Intake, Refusal};
@@ -20,7 +21,7 @@ pub enum Ending {
     Complete,
     /// It is over the limit; the rest was not read.
     TooLarge,
-    /// The sender fell silent.
+    /// The sender fell silent, or the node stops and cannot wait for it.
     TimedOut,
     /// The sender went away.
     SenderGone,
@@ -47,6 +48,7 @@ struct State {
     /// The first bytes of a body in parts.
     start: Bytes,
     memory: Reserved,
+    held: TaskTrackerToken,
 }
 
 /// A request as it was received.
@@ -56,6 +58,8 @@ struct Received {
     seen: Bytes,
     whole: bool,
     memory: Reserved,
+    /// A node that stops waits until it is queued.
+    held: TaskTrackerToken,
 }
 
 impl Reception {
@@ -81,6 +85,7 @@ impl Reception {
             parts: 0,
             start: Bytes::new(),
             memory,
+            held: intake.shutdown.hold(),
         };
         Ok(Self { intake, state: Some(state) })
     }
@@ -126,7 +131,7 @@ impl Reception {
             return Err(self.give_up(refusal));
         }
         let state = self.state.take().expect("the state is there until the end");
-        let Received { capture, seen, whole, memory: _memory } =
+        let Received { capture, seen, whole, memory: _memory, held: _held } =
             state.end(ending, reply, self.intake.options.rules_body_bytes_max);
         let id = capture.id;
         let accepted = self.intake.accept(capture, ask, seen, whole).await;
@@ -258,6 +263,6 @@ impl State {
             truncated: ending == Ending::TooLarge,
             incomplete: matches!(ending, Ending::TimedOut | Ending::SenderGone),
         };
-        Received { capture: self.head, seen, whole, memory: self.memory }
+        Received { capture: self.head, seen, whole, memory: self.memory, held: self.held }
     }
 }

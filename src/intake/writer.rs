@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::accept::Refusal;
 use super::configuration::{Configuration, Snapshot};
@@ -39,6 +40,8 @@ enum NotAppended {
     Moved,
     /// The database refuses what it holds; nothing was written.
     Data,
+    /// The database has no room for it; nothing was written.
+    Full,
     /// The database did not confirm in time.
     InDoubt,
 }
@@ -62,6 +65,8 @@ pub(super) struct Writer {
     pub epoch: i64,
     /// Captures that have missed because a state had moved; they are tried again, and nobody waits behind them.
     pub aside: Vec<Queued>,
+    /// What the database had no room for: a capture that was refused, and how many bytes came with it.
+    pub lacked: Option<(Uuid, usize)>,
 }
 
 impl Writer {
@@ -167,6 +172,7 @@ impl Writer {
                 self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
                 #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
                 self.metrics.batch_captures.observe(seqs.len() as f64);
+                self.lacked = None;
                 self.available.set(true);
                 let Decided { captures, chosen, states } = decided;
                 self.remember(states, seqs.last().copied());
@@ -180,13 +186,17 @@ impl Writer {
                 Box::pin(self.commit(second)).await;
             }
             Err(reason) => {
-                if reason == NotAppended::InDoubt {
+                if reason == NotAppended::Full {
+                    let bytes = batch.iter().map(|queued| queued.weight).sum();
+                    self.lacked = batch.first().map(|queued| (queued.capture.id, bytes));
+                }
+                if matches!(reason, NotAppended::InDoubt | NotAppended::Full) {
                     self.available.set(false);
                 }
                 let refusal = match reason {
                     NotAppended::Data => Refusal::DataRefused,
                     NotAppended::InDoubt => Refusal::DeadlinePassed,
-                    NotAppended::Moved => Refusal::DatabaseAway,
+                    NotAppended::Moved | NotAppended::Full => Refusal::DatabaseAway,
                 };
                 for queued in batch {
                     self.refuse(queued, refusal);
@@ -311,6 +321,10 @@ impl Writer {
                     tracing::warn!(%error, captures = captures.len(), "the database refused a batch");
                     return Err(NotAppended::Data);
                 }
+                Err(DatabaseError::Full(error)) if !in_doubt => {
+                    tracing::warn!(%error, captures = captures.len(), "the database has no room for a batch");
+                    return Err(NotAppended::Full);
+                }
                 Err(error) => error,
             };
             if !in_doubt {
@@ -351,7 +365,14 @@ impl Writer {
                 queue.close();
                 return;
             }
-            if storage::journal::head(self.database.as_ref()).await.is_ok() {
+            let database = self.database.as_ref();
+            let is_back = match self.lacked {
+                // It reads as ever.
+                Some((id, bytes)) => storage::bodies::try_room(database, id, bytes).await.is_ok(),
+                None => storage::journal::head(database).await.is_ok(),
+            };
+            if is_back {
+                self.lacked = None;
                 self.available.set(true);
                 return;
             }

@@ -96,6 +96,12 @@ pub async fn remove(database: &dyn Database, id: Uuid) -> Result<(), DatabaseErr
     database.execute(&SQL, &[id_value(id)]).await.map(drop)
 }
 
+/// Whether there is room for so many bytes: writes them beside a body that was never journaled, and removes them.
+pub async fn try_room(database: &dyn Database, id: Uuid, bytes: usize) -> Result<(), DatabaseError> {
+    record_part(database, id, i64::MAX, vec![0; bytes].into()).await?;
+    remove(database, id).await
+}
+
 /// Removes the parts of bodies received before a time that are in no entry. Returns how many.
 pub async fn sweep(database: &dyn Database, until_us: i64) -> Result<u64, DatabaseError> {
     const SWEPT: Sql = Sql::same("SELECT seq FROM marks WHERE name = 'parts_swept_us'");

@@ -138,7 +138,7 @@ impl Upkeep {
         let span = tracing::debug_span!("fold", entries = tallied.upto - folded, counted = true);
         let fold = storage::rollups::fold_tally(self.database.as_ref(), folded, &tallied, rows_max);
         match fold.instrument(span).await {
-            Err(error @ DatabaseError::Unavailable(_)) => Err(error),
+            Err(error @ (DatabaseError::Unavailable(_) | DatabaseError::Full(_))) => Err(error),
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -166,7 +166,7 @@ impl Upkeep {
         let Some(rollups) = &self.options.rollups else { return storage::totals::fold(database, upto).await };
         match storage::rollups::fold(database, upto, rollups.rows_per_minute_max).await {
             Ok(()) => Ok(()),
-            Err(error @ DatabaseError::Unavailable(_)) => Err(error),
+            Err(error @ (DatabaseError::Unavailable(_) | DatabaseError::Full(_))) => Err(error),
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,

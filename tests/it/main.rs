@@ -38,6 +38,7 @@ mod settings;
 mod shim;
 mod sockets;
 mod sqlite;
+mod stopping;
 mod stream;
 mod tidy;
 mod tls;
@@ -80,6 +81,7 @@ fn trials() -> Vec<Trial> {
         settings::trials(),
         openapi::trials(),
         operations::trials(),
+        stopping::trials(),
         retention::trials(),
         reports::trials(),
         nodes::trials(),

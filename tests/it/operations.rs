@@ -1,6 +1,7 @@
 //! What operators and orchestrators see of a node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
@@ -8,8 +9,9 @@ use serde_json::{Value, json};
 
 use crate::harness::client::{Framing, Subscriber};
 use crate::harness::node::{Node, creel};
+use crate::harness::process::Process;
 use crate::harness::servers::{Postgres, Redis, shared_postgres, topic_prefix};
-use crate::harness::{Needs, TestResult, check_problem, eventually, trials, workplace};
+use crate::harness::{Needs, TestResult, check_problem, eventually, ports, trials, workplace};
 
 pub fn trials() -> Vec<Trial> {
     trials! {
@@ -23,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
             a_second_process_on_the_same_sqlite_is_refused,
             an_address_that_is_taken_is_told,
             logs_are_text_or_json,
+            a_node_whose_log_nobody_takes_goes_on,
             a_newcomer_is_shown_what_to_try;
         Needs::POSTGRES => spans_tell_their_times_and_no_secrets;
         Needs::OWN_REDIS => a_node_without_its_broker_is_degraded_and_ready;
@@ -286,6 +289,28 @@ async fn logs_are_text_or_json() -> TestResult {
     );
     let quiet = Node::builder().setting("log.level", "error").start().await?;
     assert!(!quiet.log().contains(" INFO "), "{}", quiet.log());
+    Ok(())
+}
+
+/// As on a disk that is full, and beside a log shipper that has died.
+async fn a_node_whose_log_nobody_takes_goes_on() -> TestResult {
+    for log in [">/dev/full 2>&1", "2>&1 | head -n 1"] {
+        let listen = format!("127.0.0.1:{}", ports::free_port());
+        let address = listen.clone();
+        let node = Process::new("a node", workplace::new_folder("unheard")?, move || {
+            let mut shell = Command::new("sh");
+            shell.arg("-c").arg(format!("\"$0\" serve --listen \"$1\" {log}"));
+            shell.arg(creel().get_program()).arg(&address).env("CREEL_LOG__LEVEL", "debug");
+            shell
+        });
+        node.launch()?;
+        let url = format!("http://{listen}/r/a");
+        let is_caught = || async { reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200) };
+        eventually(LIMIT, log, is_caught).await;
+        for _ in 0..20 {
+            assert!(is_caught().await, "it has ended: {log}");
+        }
+    }
     Ok(())
 }
 

@@ -13,6 +13,8 @@ pub fn trials() -> Vec<Trial> {
         Needs::NOTHING =>
             flags_win_over_variables_and_variables_over_the_file,
             every_mistake_is_told_at_once,
+            urls_that_cannot_be_used_are_mistakes_too,
+            a_variable_with_one_underscore_too_few_is_told,
             a_file_that_cannot_be_read_is_told,
             secrets_are_never_shown,
             the_reference_of_settings_is_up_to_date,
@@ -110,6 +112,54 @@ async fn every_mistake_is_told_at_once() -> TestResult {
         assert!(line.starts_with("  - ") && line.contains(origin), "{line}");
     }
     assert_eq!(text.lines().count(), 1 + expected.len(), "{text}");
+    Ok(())
+}
+
+async fn urls_that_cannot_be_used_are_mistakes_too() -> TestResult {
+    let missing = "database.url: failed to read certificates of sslrootcert from /nowhere/ca.pem";
+    let verify = "postgres://u:secret@h/d?sslmode=verify-full&sslrootcert=/nowhere/ca.pem";
+    let cases = [
+        ("DATABASE", "sqlite://", "database.url: this must name a file"),
+        ("DATABASE", "sqlite://?mode=ro", "database.url: this must name a file"),
+        ("DATABASE", "postgres://u:secret@h:99999/d", "database.url: invalid port number"),
+        ("DATABASE", "postgres://u:secret@h/d?nonsense=1", "`nonsense`"),
+        ("DATABASE", verify, missing),
+        ("BROKER", "redis://", "broker.url: it has no host"),
+        ("BROKER", "redis://u:secret@h:99999", "broker.url: it has a port that is no number up to 65535"),
+        ("BROKER", "redis://h/notanumber", "broker.url: it has a path that is no database's number"),
+        ("BROKER", "amqp://u:secret@h:99999", "broker.url: it has a port that is no number up to 65535"),
+        ("BROKER", "amqp://", "broker.url: it has no host"),
+    ];
+    let folder = workplace::new_folder("urls")?;
+    for (section, url, mistake) in cases {
+        // Together with one of another kind.
+        let settings = [(&*format!("CREEL_{section}__URL"), url), ("CREEL_LOG__FORMAT", "xml")];
+        for arguments in [&["serve", "--check-config"][..], &["serve"]] {
+            let output = creel().args(arguments).envs(settings).current_dir(&folder).output()?;
+            let text = String::from_utf8(output.stderr)?;
+            assert_eq!(output.status.code(), Some(2), "{url}: {text}");
+            let line = text.lines().find(|line| line.contains(mistake));
+            let line = line.ok_or_else(|| format!("{mistake} is missing for {url} in\n{text}"))?;
+            let setting = format!("  - {}.url: ", section.to_lowercase());
+            assert!(line.starts_with(&setting), "{line}");
+            assert!(text.contains("  - log.format: "), "{text}");
+            assert!(!text.contains("secret"), "{text}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(&folder)?.count(), 0, "nothing was made");
+    Ok(())
+}
+
+async fn a_variable_with_one_underscore_too_few_is_told() -> TestResult {
+    let settings = [("CREEL_SERVER_LISTEN", "0.0.0.0:1"), ("CREEL_PORT", "tcp://10.0.0.1:9669")];
+    let output = run(&["serve", "--check-config"], &settings)?;
+    assert!(output.status.success(), "it is passed over all the same");
+    let text = String::from_utf8(output.stderr)?;
+    assert!(
+        text.contains("CREEL_SERVER_LISTEN is passed over") && text.contains("CREEL_SERVER__LISTEN"),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 1, "{text}");
     Ok(())
 }
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use creel::app;
 use creel::broker::LocalBroker;
-use creel::config::{self, Source};
+use creel::config::{self, Settings, Source};
 use creel::database::sqlite::{SqliteDatabase, SqliteOptions};
-use creel::database::{Database, DatabaseError, Sql};
+use creel::database::{DatabaseError, Sql};
 use futures_util::future::join_all;
 use libtest_mimic::Trial;
 
@@ -27,6 +27,7 @@ pub fn trials() -> Vec<Trial> {
             a_file_that_is_locked_is_told_and_waited_for,
             a_disk_that_does_not_answer_is_told_and_waited_for,
             those_who_look_at_much_leave_readers_to_others,
+            a_disk_that_is_full_is_told_at_once_until_there_is_room,
     }
 }
 
@@ -72,6 +73,12 @@ async fn a_file_that_is_locked_is_told_and_waited_for() -> TestResult {
     node.check_unharmed().await
 }
 
+fn settings(folder: &str) -> TestResult<Settings> {
+    let url = format!("sqlite://{}", workplace::new_folder(folder)?.join("creel.db").display());
+    let flags = vec![("server.listen", "127.0.0.1:0".into()), ("database.url", url)];
+    Ok(config::load(&Source { flags, ..Source::default() })?)
+}
+
 /// The next commit takes as long as it is told to.
 struct Stuck(Arc<AtomicBool>);
 
@@ -86,11 +93,7 @@ impl Meddling for Stuck {
 
 /// The commit blocks the journal's thread; its senders, and those that come after, are told all the same.
 async fn a_disk_that_does_not_answer_is_told_and_waited_for() -> TestResult {
-    let url = format!("sqlite://{}", workplace::new_folder("stuck")?.join("creel.db").display());
-    let settings = config::load(&Source {
-        flags: vec![("server.listen", "127.0.0.1:0".into()), ("database.url", url)],
-        ..Source::default()
-    })?;
+    let settings = settings("stuck")?;
     let is_stuck = Arc::new(AtomicBool::new(false));
     let stuck = Meddled { inner: app::open_database(&settings)?, before: Stuck(is_stuck.clone()) };
     let node = app::Node::start_with(settings, Arc::new(stuck), Arc::new(LocalBroker::new())).await?;
@@ -141,5 +144,39 @@ async fn those_who_look_at_much_leave_readers_to_others() -> TestResult {
     }
     assert!(busy > 0, "somebody had no turn in time");
     database.close().await;
+    Ok(())
+}
+
+/// Full by its own limit, which is to SQLite as a disk that is.
+async fn a_disk_that_is_full_is_told_at_once_until_there_is_room() -> TestResult {
+    const NO_FURTHER_PAGE: Sql = Sql::same("PRAGMA max_page_count = 1");
+    const ROOM: Sql = Sql::same("PRAGMA max_page_count = 1000000");
+    let settings = settings("full")?;
+    let database = app::open_database(&settings)?;
+    let node = app::Node::start_with(settings, database.clone(), Arc::new(LocalBroker::new())).await?;
+    let (http, url) = (reqwest::Client::new(), format!("http://{}", node.capture_address()));
+    let post =
+        || async { TestResult::Ok(http.post(format!("{url}/r/a")).body("x".repeat(60_000)).send().await?) };
+    assert_eq!(post().await?.status(), 200);
+    database.batch(&[(&NO_FURTHER_PAGE, Vec::new())]).await?;
+    let begun = Instant::now();
+    // For as long as it takes to look for room several times.
+    while begun.elapsed() < Duration::from_millis(1500) {
+        let refused = post().await?;
+        assert_eq!(refused.status(), 503);
+        assert!(refused.headers().contains_key("retry-after"));
+        let text = refused.text().await?;
+        assert!(text.contains("/problems/database-away"), "nothing was kept, and that is sure: {text}");
+        assert_eq!(http.get(format!("{url}/readyz")).send().await?.status(), 503);
+    }
+    database.batch(&[(&ROOM, Vec::new())]).await?;
+    eventually(SOON, "it catches again", || async { post().await.is_ok_and(|a| a.status() == 200) }).await;
+    let kept =
+        http.get(format!("{url}/api/captures?body=none")).send().await?.json::<serde_json::Value>().await?;
+    let seqs: Vec<_> = kept["captures"].as_array().into_iter().flatten().map(|c| c["seq"].as_u64()).collect();
+    assert_eq!(seqs, [Some(2), Some(1)]);
+    let parts = database.query(&Sql::same("SELECT COUNT(*) FROM body_parts"), &[]).await?;
+    assert_eq!(parts[0].int(0)?, 0, "what was tried leaves nothing");
+    node.stop().await;
     Ok(())
 }

@@ -125,8 +125,15 @@ fn roots(file: Option<PathBuf>) -> Result<RootCertStore, DatabaseError> {
     let mut store = RootCertStore::empty();
     match file {
         Some(path) => {
-            for certificate in CertificateDer::pem_file_iter(&path).map_err(settings)? {
-                store.add(certificate.map_err(settings)?).map_err(settings)?;
+            let wrong = |error: &dyn std::fmt::Display| {
+                settings(format!(
+                    "failed to read certificates of sslrootcert from {}: {error}",
+                    path.display()
+                ))
+            };
+            for certificate in CertificateDer::pem_file_iter(&path).map_err(|error| wrong(&error))? {
+                let certificate = certificate.map_err(|error| wrong(&error))?;
+                store.add(certificate).map_err(|error| wrong(&error))?;
             }
         }
         None => {

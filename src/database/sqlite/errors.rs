@@ -14,10 +14,10 @@ pub fn classify(error: rusqlite::Error) -> DatabaseError {
         Some((ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch, _)) => {
             DatabaseError::Data(error.into())
         }
+        Some((ErrorCode::DiskFull, _)) => DatabaseError::Full(error.into()),
         Some((
             ErrorCode::DatabaseBusy
             | ErrorCode::DatabaseLocked
-            | ErrorCode::DiskFull
             | ErrorCode::SystemIoFailure
             | ErrorCode::OutOfMemory
             | ErrorCode::CannotOpen

@@ -12,8 +12,8 @@ use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use uuid::Uuid;
 
-use super::frames;
 use super::messages::{Fault, Incoming, Messages, close_code};
+use super::{Cut, frames};
 use crate::http::capture::{id_at, record_answer};
 use crate::http::problem::{Kind, Problem, of_refusal};
 use crate::http::state::State;
@@ -34,6 +34,7 @@ pub async fn open(
     state: &web::Data<State>,
     mut head: Arc<Capture>,
     started: Instant,
+    cut: Cut,
 ) -> Result<HttpResponse, Problem> {
     let permit = state.sockets.clone().try_acquire_owned().map_err(|_| {
         state.metrics.count(Outcome::SocketsFull);
@@ -59,8 +60,8 @@ pub async fn open(
         CaptureSocket { state: state.clone(), template, connection, messages, send, _permit: permit };
     // A task of its own: whatever becomes of the connection, what came is kept in its order.
     actix_web::rt::spawn(socket.run());
-    let body = stream::unfold(frames, |mut frames| async move {
-        frames.recv().await.map(|frame: Bytes| (Ok::<_, Infallible>(frame), frames))
+    let body = stream::unfold((frames, cut), |(mut frames, cut)| async move {
+        frames.recv().await.map(|frame: Bytes| (Ok::<_, Infallible>(frame), (frames, cut)))
     });
     let response = response.streaming(body);
     record_answer(state, &accepted, &response, &Bytes::new(), None, started);

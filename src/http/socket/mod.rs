@@ -1,6 +1,7 @@
 //! WebSockets and event streams.
 
 pub mod capture;
+mod cut;
 mod frames;
 mod messages;
 mod notice;
@@ -13,6 +14,8 @@ use actix_web::dev::RequestHead;
 use actix_web::http::Version;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+
+pub use cut::Cut;
 
 use super::problem::{Kind, Problem};
 

@@ -4,6 +4,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream;
 
+use super::Cut;
 use super::messages::Messages;
 use super::stream_body::{Framing, Reader, StreamBody};
 use super::wanted::Wanted;
@@ -64,10 +65,13 @@ pub async fn stream(
             .insert_header(("X-Accel-Buffering", "no"));
     }
     let messages = upgrade.then(|| Messages::new(payload.into_inner(), CLIENT_MESSAGE_BYTES_MAX));
+    let cut = Cut::of(&request, state.clone());
     let leave = state.access.leave(caller.0);
     let reader = Reader { wanted, places, leave };
     let body = StreamBody::new(state, subscriber, reader, framing, messages, permit);
-    Ok(response.streaming(stream::unfold(Box::new(body), StreamBody::next)))
+    Ok(response.streaming(stream::unfold((Box::new(body), cut), |(body, cut)| async move {
+        body.next().await.map(|(piece, body)| (piece, (body, cut)))
+    })))
 }
 
 /// Patterns and methods as a filter, within their limits, and within what the subscriber may see.
