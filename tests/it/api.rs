@@ -391,7 +391,7 @@ async fn cursors_of_names_are_good_for_their_own_listing() -> TestResult {
     }
     let listings = ["rules", "scenarios", "runs", "endpoints"];
     for listing in listings {
-        let page = |node: &Node| node.json(&format!("/api/{listing}?limit=1"));
+        let page = async |node: &Node| node.json(&format!("/api/{listing}?limit=1")).await;
         let own = page(&node).await?["next"].as_str().ok_or("no cursor")?.to_owned();
         let foreign = page(&other).await?["next"].as_str().ok_or("no cursor")?.to_owned();
         let second = node.json(&format!("/api/{listing}?cursor={own}")).await?;

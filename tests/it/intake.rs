@@ -104,6 +104,7 @@ async fn intake(
         database.clone(),
         configuration.clone(),
         options,
+        Box::new(|| 1),
         on_commit,
         metrics.clone(),
         shutdown,
@@ -147,7 +148,7 @@ fn sample() -> TestResult<Arc<Capture>> {
 async fn a_sender_that_gives_up_after_the_commit_stops_nobody() -> TestResult {
     let is_stuck = Arc::new(AtomicBool::new(true));
     let telling = is_stuck.clone();
-    let on_commit: OnCommit = Box::new(move |_| {
+    let on_commit: OnCommit = Box::new(move |_, _| {
         while telling.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -412,7 +413,7 @@ async fn a_reception_that_outlives_its_runtime_is_let_go() -> TestResult {
     let thread = std::thread::spawn(|| {
         let runtime = tokio::runtime::Runtime::new().expect("there is room for threads");
         let reception = runtime.block_on(async {
-            let on_commit: OnCommit = Box::new(|_| {});
+            let on_commit: OnCommit = Box::new(|_, _| {});
             let intake = intake(sqlite().await?, SOON, on_commit, &Shutdown::default()).await?;
             let mut reception = Reception::begin(intake, sample()?, None).await?;
             reception.push(b"some of it").await?;

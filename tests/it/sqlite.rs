@@ -9,7 +9,7 @@ use creel::app;
 use creel::broker::LocalBroker;
 use creel::config::{self, Settings, Source};
 use creel::database::sqlite::{SqliteDatabase, SqliteOptions};
-use creel::database::{DatabaseError, Sql};
+use creel::database::{Database, DatabaseError, Sql};
 use futures_util::future::join_all;
 use libtest_mimic::Trial;
 

@@ -26,6 +26,7 @@ const OPTIONS: HubOptions = HubOptions {
     gap_wait: Duration::from_millis(10),
     head_poll: Duration::from_millis(1),
     catch_up_page: 4,
+    catch_up_bytes_max: 1 << 20,
     catch_up_readers_max: 1,
 };
 
@@ -74,7 +75,7 @@ fn from_nothing(hub: &Hub) -> Since {
 /// What was sent, in words: a place, or the endpoints that were trimmed.
 fn told(items: &[Item]) -> Vec<String> {
     let words = items.iter().map(|item| match item {
-        Item::Event(event) => event.entry.seq.to_string(),
+        Item::Event(event) => event.seq.to_string(),
         Item::Truncated { endpoints, .. } => format!("truncated {}", endpoints.join(" ")),
         Item::Reset { .. } => "reset".to_owned(),
     });
