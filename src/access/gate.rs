@@ -14,6 +14,7 @@ use ring::hmac;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
+use super::behind;
 use super::failures::Failures;
 use super::identity::{Holder, Identity};
 use super::leave::Leave;
@@ -21,6 +22,7 @@ use super::places::Places;
 use super::secret::{Digest, digest, fresh_ticket, is_ticket, is_token, random};
 use crate::clock::Clock;
 use crate::database::{Database, DatabaseError};
+use crate::model::cursor::InvalidCursor;
 use crate::shutdown::Shutdown;
 use crate::storage;
 use crate::storage::tickets::Ticket;
@@ -222,6 +224,19 @@ impl Access {
             None => Places::Plain,
             Some(_) => Places::sealed(&self.cluster_key, identity.holder.name()),
         }
+    }
+
+    /// The cursor of a listing that goes by name, behind a name.
+    pub fn behind(&self, listing: &str, name: &str) -> String {
+        behind::write(&self.cluster_key, listing, name)
+    }
+
+    /// The name behind which a listing is to go on.
+    ///
+    /// # Errors
+    /// Where this cluster has not given the cursor out for this listing.
+    pub fn read_behind(&self, listing: &str, cursor: &str) -> Result<String, InvalidCursor> {
+        behind::read(&self.cluster_key, listing, cursor)
     }
 
     pub(super) fn now_us(&self) -> i64 {

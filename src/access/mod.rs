@@ -1,6 +1,7 @@
 //! Who may do what: tokens from the settings and from the database, tickets for streams, and what each lets
 //! its holder do and see. Nothing here knows of HTTP.
 
+mod behind;
 mod failures;
 mod gate;
 mod identity;

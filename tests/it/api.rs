@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use creel::model::Cursor;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
 use crate::harness::node::Node;
 use crate::harness::{Needs, TestResult, check_problem, eventually, trials};
+use crate::tokens::ask;
+
+const SOON: Duration = Duration::from_secs(10);
 
 pub fn trials() -> Vec<Trial> {
     trials! {
@@ -22,6 +26,7 @@ pub fn trials() -> Vec<Trial> {
             endpoints_are_listed_with_their_totals,
             every_parameter_is_known_or_refused,
             cursors_that_were_not_given_out_are_refused,
+            cursors_of_names_are_good_for_their_own_listing,
             what_is_not_there_is_a_problem,
             methods_that_are_not_served_are_told,
             head_is_answered_like_get,
@@ -353,6 +358,54 @@ async fn cursors_that_were_not_given_out_are_refused() -> TestResult {
         check_problem(&answer, 400, "invalid-cursor").map_err(|error| format!("{cursor}: {error}"))?;
     }
     assert_eq!(contents(&node.json(&format!("/api/captures?cursor={own}")).await?), ["x"]);
+    let own = Cursor::parse(own)?;
+    let beyond = [3, 1_000_000, i64::MAX].map(|seq| Cursor { seq, digest: 0, ..own });
+    let forged = [Cursor { digest: own.digest ^ 1, ..own }, Cursor { epoch: own.epoch ^ 1, ..own }];
+    for cursor in beyond.iter().chain(&forged) {
+        for listing in ["captures", "audit"] {
+            let answer = node.get(&format!("/api/{listing}?cursor={cursor}")).await?;
+            check_problem(&answer, 400, "invalid-cursor").map_err(|error| format!("{cursor}: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+async fn cursors_of_names_are_good_for_their_own_listing() -> TestResult {
+    let (node, other) = (Node::builder().start().await?, Node::builder().start().await?);
+    for node in [&node, &other] {
+        for name in ["a", "b"] {
+            for (method, target, document) in [
+                ("PUT", format!("/api/rules/{name}"), r#"{"reply":{}}"#),
+                ("PUT", format!("/api/scenarios/{name}"), r#"{"state":"x"}"#),
+                ("POST", "/api/runs".to_owned(), r#"{"name":"n"}"#),
+            ] {
+                let answer = ask(node, "", method, &target, document).await?;
+                assert!(matches!(answer.status, 200 | 201), "{target}: {}", answer.text());
+            }
+            node.post(&format!("/r/{name}"), "x").await?;
+        }
+        eventually(SOON, "both are counted", || async {
+            node.json("/api/endpoints").await.is_ok_and(|page| page["endpoints"][1].is_object())
+        })
+        .await;
+    }
+    let listings = ["rules", "scenarios", "runs", "endpoints"];
+    for listing in listings {
+        let first = format!("/api/{listing}?limit=1");
+        let own = node.json(&first).await?["next"].as_str().ok_or("no cursor")?.to_owned();
+        let foreign = other.json(&first).await?["next"].as_str().ok_or("no cursor")?.to_owned();
+        let second = node.json(&format!("/api/{listing}?cursor={own}")).await?;
+        assert_eq!(second[listing].as_array().map(Vec::len), Some(1), "{second}");
+        for asked in listings.iter().chain(&["tokens", "captures", "audit"]) {
+            let mut wrong = vec!["", "a", "x", "AAAA", "%F0%9F%8E%A3", "..%2F", &foreign, &own[1..]];
+            wrong.extend((*asked != listing).then_some(own.as_str()));
+            for cursor in wrong {
+                let answer = node.get(&format!("/api/{asked}?cursor={cursor}")).await?;
+                let checked = check_problem(&answer, 400, "invalid-cursor");
+                checked.map_err(|error| format!("{asked} {cursor}: {error}"))?;
+            }
+        }
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
 
+use super::captures::check_place;
 use super::query::Query;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
@@ -18,8 +19,8 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
         .one("cursor")
         .map(|token| Cursor::parse(token).map_err(|error| Problem::because(Kind::InvalidCursor, error)))
         .transpose()?;
-    if before.is_some_and(|cursor| cursor.epoch != state.hub.epoch()) {
-        return Err(Problem::because(Kind::InvalidCursor, "it is of another journal"));
+    if let Some(cursor) = before {
+        check_place(cursor, &state).await?;
     }
     let before = before.map_or(i64::MAX, |cursor| cursor.seq);
     let entries = storage::journal::list_notices(state.database.as_ref(), before, limit).await?;

@@ -21,6 +21,9 @@ use crate::storage::configuration::Item;
 
 const KIND: ConfigurationKind = ConfigurationKind::Endpoint;
 
+/// What cursors of the listing are for.
+const LISTING: &str = "endpoints";
+
 #[derive(Serialize)]
 struct Page {
     endpoints: Vec<Listed>,
@@ -38,7 +41,7 @@ struct Listed {
     last_capture: Option<String>,
 }
 
-/// A page of endpoints by code: `{"endpoints":[...],"next":"<code>"}`. Totals follow captures within a
+/// A page of endpoints by code: `{"endpoints":[...],"next":"<cursor>"}`. Totals follow captures within a
 /// second or so.
 pub async fn list(
     request: HttpRequest,
@@ -48,8 +51,10 @@ pub async fn list(
     let query = Query::parse(request.query_string(), &["cursor", "limit"], &[])?;
     let limit = query.limit(state.settings.api.page_default, state.settings.api.page_max)?;
     let within = caller.0.pattern.as_ref();
-    let totals = storage::totals::list(state.database.as_ref(), within, query.one("cursor"), limit).await?;
-    let next = totals.last().filter(|_| totals.len() == limit as usize).map(|t| t.endpoint.to_string());
+    let behind = query.behind(LISTING, &state.access)?;
+    let totals = storage::totals::list(state.database.as_ref(), within, behind.as_deref(), limit).await?;
+    let last = totals.last().filter(|_| totals.len() == limit as usize);
+    let next = last.map(|totals| state.access.behind(LISTING, totals.endpoint.as_str()));
     let endpoints = totals
         .iter()
         .map(|totals| Listed {

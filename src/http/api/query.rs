@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use percent_encoding::percent_decode_str;
 
+use crate::access::Access;
 use crate::http::problem::{Kind, Problem};
 use crate::model::limits::FILTER_TERMS_MAX;
 use crate::model::time::parse_rfc3339;
@@ -74,6 +75,13 @@ impl Query {
         self.parsed(name, |text| {
             parse_rfc3339(text).ok_or("an RFC 3339 instant is expected, as 2026-01-31T12:00:00Z")
         })
+    }
+
+    /// The name that the page before ended with, in a listing that goes by name.
+    pub fn behind(&self, listing: &str, access: &Access) -> Result<Option<String>, Problem> {
+        let read = |cursor| access.read_behind(listing, cursor);
+        let behind = self.one("cursor").map(read).transpose();
+        behind.map_err(|error| Problem::because(Kind::InvalidCursor, error))
     }
 
     /// The size of a page.

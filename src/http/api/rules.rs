@@ -27,7 +27,11 @@ const PAGE: u32 = 1_000;
 /// Scenarios whose state is kept.
 const SCENARIOS_MAX: u64 = 100_000;
 
-/// A page of rules by name: `{"rules":[...],"next":"<name>"}`.
+/// What cursors of the listings are for.
+const RULES: &str = "rules";
+const SCENARIOS: &str = "scenarios";
+
+/// A page of rules by name: `{"rules":[...],"next":"<cursor>"}`.
 pub async fn list(
     request: HttpRequest,
     caller: Caller,
@@ -35,7 +39,7 @@ pub async fn list(
 ) -> Result<HttpResponse, Problem> {
     let query = Query::parse(request.query_string(), &["cursor", "limit"], &[])?;
     let limit = query.limit(state.settings.api.page_default, state.settings.api.page_max)?;
-    let mut behind = query.one("cursor").unwrap_or_default().to_owned();
+    let mut behind = query.behind(RULES, &state.access)?.unwrap_or_default();
     let mut items = Vec::new();
     // Pages of all, until one of the caller's own is full.
     while items.len() < limit as usize {
@@ -48,7 +52,8 @@ pub async fn list(
         }
     }
     items.truncate(limit as usize);
-    let next = items.last().filter(|_| items.len() == limit as usize).map(|item| item.name.clone());
+    let last = items.last().filter(|_| items.len() == limit as usize);
+    let next = last.map(|item| state.access.behind(RULES, &item.name));
     let rules: Vec<Value> = items.iter().map(|item| shown(item, "name")).collect();
     Ok(HttpResponse::Ok().json(json!({"rules": rules, "next": next})))
 }
@@ -164,10 +169,11 @@ pub async fn scenarios(request: HttpRequest, state: web::Data<State>) -> Result<
     let query = Query::parse(request.query_string(), &["cursor", "limit"], &[])?;
     let limit = query.limit(state.settings.api.page_default, state.settings.api.page_max)?;
     let prefix = scenario_key("");
-    let behind = scenario_key(query.one("cursor").unwrap_or_default());
+    let behind = scenario_key(&query.behind(SCENARIOS, &state.access)?.unwrap_or_default());
     let states = storage::states::list(state.database.as_ref(), &behind, SCENARIOS_END, limit).await?;
     let bare = |name: &str| name.strip_prefix(&prefix).unwrap_or(name).to_owned();
-    let next = states.last().filter(|_| states.len() == limit as usize).map(|(name, _)| bare(name));
+    let last = states.last().filter(|_| states.len() == limit as usize);
+    let next = last.map(|(name, _)| state.access.behind(SCENARIOS, &bare(name)));
     let scenarios: Vec<Value> =
         states.iter().map(|(name, value)| json!({"name": bare(name), "state": value})).collect();
     Ok(HttpResponse::Ok().json(json!({"scenarios": scenarios, "next": next})))

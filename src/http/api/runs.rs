@@ -55,7 +55,10 @@ pub async fn open(
     Ok(HttpResponse::Created().json(shown))
 }
 
-/// A page of runs, the newest first: `{"runs":[...],"next":"<id>"}`.
+/// What cursors of the listing are for.
+const LISTING: &str = "runs";
+
+/// A page of runs, the newest first: `{"runs":[...],"next":"<cursor>"}`.
 pub async fn list(
     request: HttpRequest,
     caller: Caller,
@@ -66,9 +69,11 @@ pub async fn list(
     let of_state = query
         .parsed("state", |name| RunState::named(name).ok_or("`open`, `closing` or `closed` is expected"))?;
     let within = caller.0.pattern.as_ref();
-    let behind = query.one("cursor");
-    let runs = storage::runs::list(state.database.as_ref(), within, of_state, behind, limit).await?;
-    let next = runs.last().filter(|_| runs.len() == limit as usize).map(|run| run.id.clone());
+    let behind = query.behind(LISTING, &state.access)?;
+    let runs =
+        storage::runs::list(state.database.as_ref(), within, of_state, behind.as_deref(), limit).await?;
+    let last = runs.last().filter(|_| runs.len() == limit as usize);
+    let next = last.map(|run| state.access.behind(LISTING, &run.id));
     let runs = runs.iter().map(|run| shown(run, &caller, &state)).collect::<Result<Vec<_>, _>>()?;
     Ok(HttpResponse::Ok().json(json!({"runs": runs, "next": next})))
 }

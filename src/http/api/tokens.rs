@@ -43,6 +43,9 @@ struct Made {
     token: String,
 }
 
+/// What cursors of the listing are for.
+const LISTING: &str = "tokens";
+
 /// What is asked for.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,8 +60,10 @@ struct Order {
 pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let query = Query::parse(request.query_string(), &["cursor", "limit"], &[])?;
     let limit = query.limit(state.settings.api.page_default, state.settings.api.page_max)?;
-    let tokens = storage::tokens::list(state.database.as_ref(), query.one("cursor"), limit).await?;
-    let next = tokens.last().filter(|_| tokens.len() == limit as usize).map(|token| token.id.clone());
+    let behind = query.behind(LISTING, &state.access)?;
+    let tokens = storage::tokens::list(state.database.as_ref(), behind.as_deref(), limit).await?;
+    let last = tokens.last().filter(|_| tokens.len() == limit as usize);
+    let next = last.map(|token| state.access.behind(LISTING, &token.id));
     Ok(HttpResponse::Ok().json(Page { tokens: tokens.iter().map(Listed::of).collect(), next }))
 }
 

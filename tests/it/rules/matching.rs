@@ -211,8 +211,9 @@ async fn rules_are_listed_by_page() -> TestResult {
         let rules = page["rules"].as_array().cloned().unwrap_or_default();
         rules.iter().filter_map(|rule| Some(rule["name"].as_str()?.to_owned())).collect()
     };
-    assert_eq!((names(&first), &first["next"]), (vec!["a".to_owned(), "c".to_owned()], &json!("c")));
-    let second = node.json("/api/rules?limit=2&cursor=c").await?;
+    assert_eq!(names(&first), ["a", "c"]);
+    let next = first["next"].as_str().ok_or("a full page has a next")?;
+    let second = node.json(&format!("/api/rules?limit=2&cursor={next}")).await?;
     assert_eq!((names(&second), &second["next"]), (vec!["d".to_owned()], &Value::Null));
     Ok(())
 }
