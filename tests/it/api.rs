@@ -377,7 +377,7 @@ async fn cursors_of_names_are_good_for_their_own_listing() -> TestResult {
             for (method, target, document) in [
                 ("PUT", format!("/api/rules/{name}"), r#"{"reply":{}}"#),
                 ("PUT", format!("/api/scenarios/{name}"), r#"{"state":"x"}"#),
-                ("POST", "/api/runs".to_owned(), "{}"),
+                ("POST", "/api/runs".to_owned(), r#"{"name":"n"}"#),
             ] {
                 let answer = ask(node, "", method, &target, document).await?;
                 assert!(matches!(answer.status, 200 | 201), "{target}: {}", answer.text());
@@ -391,9 +391,9 @@ async fn cursors_of_names_are_good_for_their_own_listing() -> TestResult {
     }
     let listings = ["rules", "scenarios", "runs", "endpoints"];
     for listing in listings {
-        let page = async |node: &Node| node.json(&format!("/api/{listing}?limit=1")).await;
-        let own = page(&node).await?["next"].as_str().ok_or("no cursor")?.to_owned();
-        let foreign = page(&other).await?["next"].as_str().ok_or("no cursor")?.to_owned();
+        let first = format!("/api/{listing}?limit=1");
+        let own = node.json(&first).await?["next"].as_str().ok_or("no cursor")?.to_owned();
+        let foreign = other.json(&first).await?["next"].as_str().ok_or("no cursor")?.to_owned();
         let second = node.json(&format!("/api/{listing}?cursor={own}")).await?;
         assert_eq!(second[listing].as_array().map(Vec::len), Some(1), "{second}");
         for asked in listings.iter().chain(&["tokens", "captures", "audit"]) {
