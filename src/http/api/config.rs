@@ -69,9 +69,9 @@ pub async fn replace(
     } else {
         super::changes::json(&body)?
     };
-    let options = state.intake.configuration().options();
-    let wished =
-        wishes(&document, options).map_err(|why| Problem::because(Kind::InvalidConfiguration, why))?;
+    let options = state.intake.configuration().options().clone();
+    let wished = state.compile(move || wishes(&document, &options)).await?;
+    let wished = wished.map_err(|why| Problem::because(Kind::InvalidConfiguration, why))?;
     let told = fulfil(&state, &caller, &wished, Manner { dry_run, prune }).await?;
     Ok(HttpResponse::Ok().json(told))
 }
