@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
 async fn one_address_sends_at_its_rate_at_most() -> TestResult {
     let node = Node::builder()
         .setting("capture.client_rate_max", 5)
+        .setting("auth.mode", "none")
         .setting("server.trusted_proxies", "127.0.0.1")
         .start()
         .await?;

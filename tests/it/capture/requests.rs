@@ -150,7 +150,11 @@ async fn peer_and_connection_are_told() -> TestResult {
 }
 
 async fn forwarded_headers_are_believed_from_trusted_proxies_only() -> TestResult {
-    let node = Node::builder().setting("server.trusted_proxies", "127.0.0.0/8,10.0.0.0/8").start().await?;
+    let node = Node::builder()
+        .setting("auth.mode", "none")
+        .setting("server.trusted_proxies", "127.0.0.0/8,10.0.0.0/8")
+        .start()
+        .await?;
     let ask = |headers: &'static str| {
         let node = &node;
         async move {
