@@ -291,7 +291,7 @@ fn headers(
     Ok(fields)
 }
 
-/// A field's name: a token (RFC 9110, section 5.6.2), and none that frames the message.
+/// A field's name: a token (RFC 9110, section 5.6.2), and none that frames the message or opens Creel's origin.
 fn header_name(name: &str) -> Result<String, Invalid> {
     const FRAMING: [&str; 5] = ["content-length", "transfer-encoding", "connection", "upgrade", "trailer"];
     let name = name.to_ascii_lowercase();
@@ -300,6 +300,11 @@ fn header_name(name: &str) -> Result<String, Invalid> {
     }
     if FRAMING.contains(&name.as_str()) {
         return Err(Invalid::here(format!("`{name}` is set by Creel itself")));
+    }
+    if name == "service-worker-allowed" {
+        return Err(Invalid::here(
+            "nothing of a capture may run in Creel's origin, a service worker neither",
+        ));
     }
     Ok(name)
 }
