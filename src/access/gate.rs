@@ -14,7 +14,6 @@ use ring::hmac;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
-use super::failures::Failures;
 use super::identity::{Holder, Identity};
 use super::leave::Leave;
 use super::places::Places;
@@ -22,6 +21,7 @@ use super::secret::{Digest, digest, fresh_ticket, is_ticket, is_token, random};
 use crate::clock::Clock;
 use crate::database::{Database, DatabaseError};
 use crate::shutdown::Shutdown;
+use crate::sites::Sites;
 use crate::storage;
 use crate::storage::tickets::Ticket;
 
@@ -57,7 +57,8 @@ pub struct Access {
     database: Arc<dyn Database>,
     clock: Arc<dyn Clock>,
     options: AccessOptions,
-    failures: Failures,
+    /// Who is right is never counted.
+    failures: Sites,
     known: RwLock<Arc<Known>>,
     changed: watch::Sender<()>,
     /// One look at a time serves all that wait for it.
@@ -85,7 +86,7 @@ impl Access {
         let access = Self {
             database,
             clock,
-            failures: Failures::new(options.failures_per_minute_max),
+            failures: Sites::per_minute(options.failures_per_minute_max),
             options,
             known: RwLock::default(),
             changed: watch::Sender::new(()),

@@ -1,7 +1,6 @@
 //! Who may do what: tokens from the settings and from the database, tickets for streams, and what each lets
 //! its holder do and see. Nothing here knows of HTTP.
 
-mod failures;
 mod gate;
 mod identity;
 mod leave;
