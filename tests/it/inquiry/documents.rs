@@ -12,7 +12,8 @@ pub fn trials() -> Vec<Trial> {
         Needs::NOTHING =>
             what_is_wrong_is_told_with_its_place,
             foreign_cursors_are_refused,
-            patterns_that_would_take_long_are_refused;
+            patterns_that_would_take_long_are_refused,
+            an_end_may_be_the_end_of_time;
     }
 }
 
@@ -41,6 +42,15 @@ async fn patterns_that_would_take_long_are_refused() -> TestResult {
     let answer = post(&node, "verify", &json!({"since": "earliest", "claims": claims})).await?;
     let problem = check_problem(&answer, 400, "bad-request")?;
     assert!(problem["detail"].as_str().is_some_and(|told| told.contains("together")), "{problem}");
+    Ok(())
+}
+
+async fn an_end_may_be_the_end_of_time() -> TestResult {
+    let node = Node::builder().start().await?;
+    node.post("/r/a", "x").await?;
+    let document = json!({"since": "earliest", "until": "9999-12-31T23:59:59Z"});
+    let answer = post(&node, "count", &document).await?;
+    assert_eq!((answer.status, &answer.json()?["count"]), (200, &json!(1)), "{}", answer.text());
     Ok(())
 }
 
