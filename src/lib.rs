@@ -10,7 +10,7 @@
 //! | 5 | `http` |
 //! | 4 | `access`, `intake`, `feed`, `upkeep`, `presence`, `inquiry`, `runs` |
 //! | 3 | `storage` |
-//! | 2 | `database`, `broker`, `config`, `metrics`, `tally`, `client` |
+//! | 2 | `database`, `broker`, `config`, `metrics`, `tally`, `sites`, `client` |
 //! | 1 | `rules`, `claims`, `export` |
 //! | 0 | `model`, `clock`, `shutdown` |
 
@@ -34,6 +34,7 @@ pub mod presence;
 pub mod rules;
 pub mod runs;
 pub mod shutdown;
+pub mod sites;
 pub mod storage;
 pub mod tally;
 pub mod upkeep;

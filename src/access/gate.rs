@@ -15,7 +15,6 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
 use super::behind;
-use super::failures::Failures;
 use super::identity::{Holder, Identity};
 use super::leave::Leave;
 use super::places::Places;
@@ -24,6 +23,7 @@ use crate::clock::Clock;
 use crate::database::{Database, DatabaseError};
 use crate::model::cursor::InvalidCursor;
 use crate::shutdown::Shutdown;
+use crate::sites::Sites;
 use crate::storage;
 use crate::storage::tickets::Ticket;
 
@@ -59,7 +59,8 @@ pub struct Access {
     database: Arc<dyn Database>,
     clock: Arc<dyn Clock>,
     options: AccessOptions,
-    failures: Failures,
+    /// Who is right is never counted.
+    failures: Sites,
     known: RwLock<Arc<Known>>,
     changed: watch::Sender<()>,
     /// One look at a time serves all that wait for it.
@@ -87,7 +88,7 @@ impl Access {
         let access = Self {
             database,
             clock,
-            failures: Failures::new(options.failures_per_minute_max),
+            failures: Sites::per_minute(options.failures_per_minute_max),
             options,
             known: RwLock::default(),
             changed: watch::Sender::new(()),

@@ -2,7 +2,6 @@
 //! its holder do and see. Nothing here knows of HTTP.
 
 mod behind;
-mod failures;
 mod gate;
 mod identity;
 mod leave;

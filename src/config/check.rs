@@ -10,6 +10,17 @@ const HEAD_BYTES_MAX: usize = 132 * 1024;
 /// Shortest bearer token.
 const TOKEN_CHARS_MIN: usize = 16;
 
+/// Whether a URL leads elsewhere than to this machine.
+fn is_public(url: &str) -> bool {
+    let Ok(url) = url::Url::parse(url) else { return false };
+    match url.host() {
+        Some(url::Host::Domain(name)) => name != "localhost" && !name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(address)) => !address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => !address.to_canonical().is_loopback(),
+        None => false,
+    }
+}
+
 pub fn mistakes(settings: &Settings) -> Vec<String> {
     let mut found = Vec::new();
     let mut want = |holds: bool, mistake: &str| {
@@ -44,6 +55,14 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
          read what is captured. Set `auth.tokens` (CREEL_AUTH__TOKENS, at least 16 characters, for example \
          from `openssl rand -hex 24`), or say `auth.mode = \"none\"` (CREEL_AUTH__MODE=none) where the network \
          is trusted",
+    );
+    let is_open = auth.mode == AuthMode::Tokens && auth.tokens.is_empty();
+    want(
+        !is_open || listens_openly || (server.trusted_proxies.is_empty() && !is_public(&server.public_url)),
+        "auth.tokens: a proxy (`server.trusted_proxies`), or a `server.public_url` that is not of loopback, brings \
+         others to this node than who sits at it, and wants a token. Set `auth.tokens` (CREEL_AUTH__TOKENS, at least \
+         16 characters, for example from `openssl rand -hex 24`), or say `auth.mode = \"none\"` \
+         (CREEL_AUTH__MODE=none) where the network is trusted",
     );
     want(
         auth.tokens.iter().all(|t| t.expose().len() >= TOKEN_CHARS_MIN && t.expose().is_ascii()),

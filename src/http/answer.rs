@@ -78,14 +78,12 @@ fn small_document(accepted: &Accepted, request: &HttpRequest) -> Answer {
 fn finished(reply: &Reply, rendered: Rendered) -> Answer {
     let status = StatusCode::from_u16(rendered.status).unwrap_or(StatusCode::OK);
     let mut response = HttpResponse::build(status);
-    let mut has_policy = false;
     if let Some(content_type) = rendered.content_type {
         response.insert_header((header::CONTENT_TYPE, content_type));
     }
     for (name, value) in rendered.headers {
         // Both were checked: the name when the rule was saved, the value when it was rendered.
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(&value)) {
-            has_policy |= name == header::CONTENT_SECURITY_POLICY;
             if name == header::CONTENT_TYPE {
                 response.insert_header((name, value));
             } else {
@@ -96,10 +94,9 @@ fn finished(reply: &Reply, rendered: Rendered) -> Answer {
     if is_bodiless(rendered.status) {
         return Answer::plain(response, Bytes::new());
     }
-    // A page that a rule answers with, and what a sender has put into it, does not run in Creel's origin.
-    if !has_policy {
-        response.insert_header((header::CONTENT_SECURITY_POLICY, "sandbox allow-scripts allow-forms"));
-    }
+    // A page that a rule answers with, and what a sender has put into it, does not run in Creel's origin. Where the
+    // rule has a policy of its own, what both allow is allowed.
+    response.append_header((header::CONTENT_SECURITY_POLICY, "sandbox allow-scripts allow-forms"));
     Answer { dribble: reply.dribble, ..Answer::plain(response, rendered.body) }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::HeaderValue;
 use actix_web::http::uri::Authority;
 use actix_web::http::{Method, header};
 use actix_web::middleware::Next;
@@ -16,7 +17,7 @@ use super::client::{Ends, own_authority, split_port};
 use super::problem::{Kind, Problem};
 use super::state::State;
 use crate::access::{Denied, Holder, Identity};
-use crate::config::Settings;
+use crate::config::{AuthMode, Settings};
 use crate::model::{EndpointCode, Glob, Scope};
 
 /// Whoever has sent a request, for handlers. A route that nobody guards has none.
@@ -137,6 +138,9 @@ async fn identify(request: &HttpRequest, state: &State) -> Result<Arc<Identity>,
     let is_open = access.is_open();
     if is_open {
         check_host(request, settings)?;
+        if settings.auth.mode == AuthMode::Tokens {
+            check_direct(request)?;
+        }
     }
     let server = &settings.server;
     let client = || Ends::of(request, &server.trusted_proxies, server.proxy_headers).client;
@@ -203,10 +207,35 @@ fn check_host(request: &HttpRequest, settings: &Settings) -> Result<(), Problem>
     ))
 }
 
+/// What a proxy brings comes from who knows where, and only a token can tell. Not every proxy says so.
+fn check_direct(request: &HttpRequest) -> Result<(), Problem> {
+    let is_of_proxies =
+        |name: &str| ["forwarded", "via", "x-real-ip"].contains(&name) || name.starts_with("x-forwarded-");
+    match request.headers().keys().find(|name| is_of_proxies(name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            let why = format!(
+                "`{name}` says that a proxy brings this, to a node without tokens: set `auth.tokens`, or \
+                 `auth.mode` to `none` where the network is trusted"
+            );
+            Err(Problem::because(Kind::ForeignHost, why))
+        }
+    }
+}
+
 fn check_origin(request: &HttpRequest, settings: &Settings) -> Result<(), Problem> {
-    let Some(origin) = request.headers().get(header::ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().unwrap_or_default();
     let allowed = &settings.cors.api.allow_origins;
+    let Some(origin) = request.headers().get(header::ORIGIN) else {
+        // What a page asks for without reading it (an image) names no origin. Other ports of `localhost` are the same
+        // site, and other pages.
+        let site = request.headers().get("sec-fetch-site").map(HeaderValue::as_bytes);
+        let is_foreign = matches!(site, Some(b"cross-site" | b"same-site"));
+        return match is_foreign && !allowed.iter().any(|a| a == "*") {
+            true => Err(foreign_origin()),
+            false => Ok(()),
+        };
+    };
+    let origin = origin.to_str().unwrap_or_default();
     if allowed.iter().any(|a| a == "*" || a == origin) {
         return Ok(());
     }
@@ -217,5 +246,9 @@ fn check_origin(request: &HttpRequest, settings: &Settings) -> Result<(), Proble
     if same(own) || same(public) {
         return Ok(());
     }
-    Err(Problem::because(Kind::ForeignOrigin, "allow the origin with `cors.api.allow_origins`"))
+    Err(foreign_origin())
+}
+
+fn foreign_origin() -> Problem {
+    Problem::because(Kind::ForeignOrigin, "allow the origin with `cors.api.allow_origins`")
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix_web::http::uri::Authority;
 use rand::Rng as _;
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::access::Access;
@@ -20,10 +21,14 @@ use crate::inquiry::Inquiries;
 use crate::intake::{Budget, Intake, Reserved};
 use crate::metrics::Metrics;
 use crate::model::{EndpointCode, Entry};
-use crate::rules::Allowance;
 use crate::rules::template::RenderLimits;
+use crate::rules::{Allowance, Expression, Invalid};
 use crate::runs::Runs;
 use crate::shutdown::Shutdown;
+
+/// Documents whose patterns and templates are compiled at a time, and how long one waits for its turn.
+const COMPILED_AT_A_TIME: usize = 2;
+const TURN_MAX: Duration = Duration::from_secs(5);
 
 /// One node, as the skin sees it.
 pub struct State {
@@ -46,6 +51,7 @@ pub struct State {
     pub waiters: Arc<Semaphore>,
     /// What expressions of inquiries, waits and streams hold.
     expressions: Arc<Budget>,
+    compiling: Arc<Semaphore>,
     pub render_limits: RenderLimits,
     /// Sockets that have begun to close.
     closing: AtomicU64,
@@ -76,6 +82,7 @@ impl State {
                 settings.inquiry.expressions_bytes_max,
                 metrics.inquiry_expression_bytes.clone(),
             ),
+            compiling: Arc::new(Semaphore::new(COMPILED_AT_A_TIME)),
             render_limits: settings.rules.render_limits(),
             settings,
             database,
@@ -116,6 +123,45 @@ impl State {
             Problem::because(Kind::Overloaded, "too much is asked for at a time on this node")
                 .retry_after(self.settings.journal.retry_after_s)
         })
+    }
+
+    /// Compiles what a document has, which may take some tenths of a second and cannot be interrupted: on a thread of
+    /// its own, so that whoever else is served by this worker does not wait, and a few at a time.
+    ///
+    /// # Errors
+    /// Where its turn does not come in time.
+    pub async fn compile<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let turn = tokio::time::timeout(TURN_MAX, self.compiling.clone().acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(Problem::because(Kind::Overloaded, "too much is compiled at a time on this node")
+                .retry_after(self.settings.journal.retry_after_s));
+        };
+        // The turn lasts as long as the work, also where whoever asked for it has gone.
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(turn);
+            done
+        });
+        done.await.map_err(|_| Problem::new(Kind::Internal))
+    }
+
+    /// Compiles an inquiry's expression, which takes its part of the allowance.
+    ///
+    /// # Errors
+    /// As [`Self::compile`]; what is wrong in the expression is told inside.
+    pub async fn compile_inquiry(
+        &self,
+        value: Value,
+        allowance: &mut Allowance,
+    ) -> Result<Result<Expression, Invalid>, Problem> {
+        let mut left = allowance.clone();
+        let compiled = self.compile(move || (Expression::parse_inquiry(&value, &mut left), left));
+        let (compiled, left) = compiled.await?;
+        *allowance = left;
+        Ok(compiled)
     }
 
     /// Told once, when the listeners are bound.

@@ -1,13 +1,10 @@
 //! Whether a request is taken: the one function with the control flow.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use governor::{DefaultKeyedRateLimiter, Quota};
 
 use tokio::sync::oneshot;
 
@@ -21,6 +18,7 @@ use crate::database::{Database, DatabaseError};
 use crate::metrics::{Metrics, Outcome};
 use crate::model::{Capture, EndpointCode};
 use crate::shutdown::Shutdown;
+use crate::sites::Sites;
 use crate::storage;
 
 /// Why a request is not kept. Each is counted by whoever answers it.
@@ -113,7 +111,7 @@ pub struct Intake {
     pub clock: Arc<dyn Clock>,
     pub answers: AnswerLog,
     configuration: Arc<Configuration>,
-    rate: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    rate: Sites,
     /// Codes that take a place; kept only where their number is limited.
     known: RwLock<Known>,
     storage_full: AtomicBool,
@@ -132,7 +130,7 @@ impl Intake {
         metrics: Arc<Metrics>,
         shutdown: Shutdown,
     ) -> Self {
-        let quota = NonZeroU32::new(options.client_rate_max).map(Quota::per_second);
+        let rate = Sites::per_second(options.client_rate_max);
         Self {
             database,
             journal,
@@ -144,7 +142,7 @@ impl Intake {
             clock,
             answers,
             configuration,
-            rate: quota.map(DefaultKeyedRateLimiter::keyed),
+            rate,
             known: RwLock::default(),
             storage_full: AtomicBool::new(false),
         }
@@ -157,7 +155,7 @@ impl Intake {
 
     /// Decides on the head alone whether a request is taken, before its body is read.
     pub async fn admit(&self, head: &Capture) -> Result<(), Refusal> {
-        if self.rate.as_ref().is_some_and(|rate| rate.check_key(&head.client).is_err()) {
+        if self.rate.count(head.client).is_err() {
             return Err(Refusal::RateLimited);
         }
         if self.storage_full.load(Ordering::Relaxed) {
@@ -260,9 +258,7 @@ impl Intake {
             let codes = storage::totals::codes(self.database.as_ref(), self.options.endpoints_max).await?;
             self.known.write().unwrap_or_else(PoisonError::into_inner).renew(codes.into_iter().collect());
         }
-        if let Some(rate) = &self.rate {
-            rate.retain_recent();
-        }
+        self.rate.forget();
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::invalid::Invalid;
 use super::operator::Kept;
+use super::work::Work;
 
 /// Nodes of all trees in a document.
 pub const NODES_MAX: usize = 1_000;
@@ -17,24 +18,25 @@ const VALUE_BYTES: usize = 64;
 const OBJECT_BYTES: usize = 512;
 
 /// What is left of it while a document is read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Allowance {
     /// The largest pattern, in bytes of its compiled form.
     pub pattern_bytes_max: usize,
     nodes: usize,
     bytes: usize,
     bytes_max: usize,
+    pub(super) work: Work,
 }
 
 impl Allowance {
     /// For all expressions of an inquiry together, which anybody may make who may read.
     pub fn of_inquiry(pattern_bytes_max: usize) -> Self {
-        Self { pattern_bytes_max, nodes: 0, bytes: 0, bytes_max: INQUIRY_BYTES_MAX }
+        Self { pattern_bytes_max, nodes: 0, bytes: 0, bytes_max: INQUIRY_BYTES_MAX, work: Work::of_inquiry() }
     }
 
     /// For the expression of one rule, of which there is a bound elsewhere.
     pub fn of_rule(pattern_bytes_max: usize) -> Self {
-        Self { bytes_max: usize::MAX, ..Self::of_inquiry(pattern_bytes_max) }
+        Self { bytes_max: usize::MAX, work: Work::of_rule(), ..Self::of_inquiry(pattern_bytes_max) }
     }
 
     /// What searches may keep: what is counted has a bound.

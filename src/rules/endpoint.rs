@@ -14,6 +14,7 @@ use super::object::{Object, list, network, text};
 use super::reply::{Reply, RuleOptions};
 use super::rule::check_name;
 use super::seen::Seen;
+use super::work::Work;
 
 const LABELS_MAX: usize = 64;
 const SOURCES_MAX: usize = 1_000;
@@ -72,7 +73,7 @@ impl Endpoint {
         object.read("name", short)?;
         object.read("description", short)?;
         object.read("labels", labels)?;
-        let reply = object.read("reply", |value| Reply::parse(value, options))?;
+        let reply = object.read("reply", |value| Reply::parse(value, options, &mut Work::of_rule()))?;
         object.read("retention", retention)?;
         let endpoint = Self {
             reply,

@@ -155,7 +155,7 @@ impl Reading {
         let default = object.text("default")?.map(str::to_owned);
         let parsed = match place.is_instant() {
             true => operator::parse_instant(object)?,
-            false => operator::parse(object, left.pattern_bytes_max, left.kept())?,
+            false => operator::parse(object, left)?,
         };
         left.take_leaf(written, parsed.operator.pattern_bytes())?;
         let (operator, inverted) = (parsed.operator, parsed.inverted);

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod allowance;
+mod classes;
 pub mod document;
 pub mod endpoint;
 pub mod expression;
@@ -28,6 +29,7 @@ pub mod template;
 #[cfg(test)]
 mod tests;
 pub mod traffcap;
+mod work;
 
 pub use accept::Accept;
 pub use allowance::Allowance;

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use ipnet::IpNet;
 use serde_json::Value;
 
+use super::allowance::Allowance;
 use super::invalid::Invalid;
 use super::object::{Object, base64, list, network};
 pub use super::pattern::{Kept, Pattern, pattern};
@@ -76,7 +77,7 @@ pub struct Parsed {
 }
 
 /// Reads the one operator of a leaf, and `ignore_case` and `subset` where it has such.
-pub fn parse(leaf: &mut Object<'_>, pattern_bytes_max: usize, kept: Kept) -> Result<Parsed, Invalid> {
+pub fn parse(leaf: &mut Object<'_>, left: &mut Allowance) -> Result<Parsed, Invalid> {
     let given: Vec<&'static str> = NAMES.into_iter().filter(|name| leaf.has(name)).collect();
     let name = match given.as_slice() {
         [one] => *one,
@@ -93,7 +94,13 @@ pub fn parse(leaf: &mut Object<'_>, pattern_bytes_max: usize, kept: Kept) -> Res
     let operator = match name {
         "matches" => {
             let compiled = leaf.read(name, |value| {
-                pattern(super::object::text(value)?, ignore_case, pattern_bytes_max, kept)
+                pattern(
+                    super::object::text(value)?,
+                    ignore_case,
+                    left.pattern_bytes_max,
+                    left.kept(),
+                    &mut left.work,
+                )
             })?;
             Operator::Matches(compiled.expect("it is there"))
         }

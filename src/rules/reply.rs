@@ -9,6 +9,7 @@ use super::accept::Accept;
 use super::invalid::Invalid;
 use super::object::{Object, base64, is_field_value, is_token, list, text};
 use super::template::{Escape, Template, TemplateOptions};
+use super::work::Work;
 
 const HEADERS_MAX: usize = 64;
 const VARIANTS_MAX: usize = 16;
@@ -111,23 +112,23 @@ impl Fault {
 }
 
 impl Reply {
-    /// Reads a reply's document.
+    /// Reads a reply's document. All replies of one document share the work that their templates take.
     ///
     /// # Errors
     /// With the first mistake and its place.
-    pub fn parse(value: &Value, options: &RuleOptions) -> Result<Self, Invalid> {
+    pub(super) fn parse(value: &Value, options: &RuleOptions, work: &mut Work) -> Result<Self, Invalid> {
         let mut object = Object::of(value)?;
         let status = object.within("status", 200, 599)?.unwrap_or(200);
-        let headers = object.read("headers", |value| headers(value, options))?.unwrap_or_default();
+        let headers = object.read("headers", |value| headers(value, options, work))?.unwrap_or_default();
         let variants = match object.read("variants", |value| {
-            let variants = list(value, VARIANTS_MAX, |item| Variant::parse(item, options))?;
+            let variants = list(value, VARIANTS_MAX, |item| Variant::parse(item, options, work))?;
             if variants.is_empty() { Err(Invalid::here("there is none")) } else { Ok(variants) }
         })? {
             Some(_) if object.has("body") => {
                 return Err(Invalid::member("body", "a reply has a body or variants, not both"));
             }
             Some(variants) => variants,
-            None => vec![Variant::parse_members(&mut object, options)?],
+            None => vec![Variant::parse_members(&mut object, options, work)?],
         };
         let reply = Self {
             status: u16::try_from(status).expect("it is within bounds"),
@@ -136,7 +137,7 @@ impl Reply {
             delay: object.read("delay_ms", |value| Delay::parse(value, options.delay_max))?,
             dribble: object.read("dribble", |value| Dribble::parse(value, options.delay_max))?,
             fault: object.read("fault", Fault::parse)?,
-            message: object.read("message", |value| MessageReply::parse(value, options))?,
+            message: object.read("message", |value| MessageReply::parse(value, options, work))?,
         };
         object.end()?;
         if is_bodiless(reply.status) && reply.variants.iter().any(|variant| !variant.is_empty()) {
@@ -176,23 +177,28 @@ impl Variant {
         matches!(&self.body, ReplyBody::Bytes(bytes) if bytes.is_empty())
     }
 
-    fn parse(value: &Value, options: &RuleOptions) -> Result<Self, Invalid> {
+    fn parse(value: &Value, options: &RuleOptions, work: &mut Work) -> Result<Self, Invalid> {
         let mut object = Object::of(value)?;
         if !object.has("content_type") {
             return Err(Invalid::member("content_type", "a variant is chosen by it"));
         }
-        let variant = Self::parse_members(&mut object, options)?;
+        let variant = Self::parse_members(&mut object, options, work)?;
         object.end()?;
         Ok(variant)
     }
 
     /// Reads `content_type` and `body`.
-    fn parse_members(object: &mut Object<'_>, options: &RuleOptions) -> Result<Self, Invalid> {
+    fn parse_members(
+        object: &mut Object<'_>,
+        options: &RuleOptions,
+        work: &mut Work,
+    ) -> Result<Self, Invalid> {
         let given = object.read("content_type", |value| header_text(text(value)?).map(str::to_owned))?;
         let body = object.take("body");
         let content_type = given.or_else(|| body.and_then(default_type).map(str::to_owned));
         let escape = content_type.as_deref().map_or(Escape::None, Escape::of_content_type);
-        let body = body.map(|body| ReplyBody::parse(body, escape, options).map_err(|i| i.within("body")));
+        let body =
+            body.map(|body| ReplyBody::parse(body, escape, options, work).map_err(|i| i.within("body")));
         Ok(Self { content_type, body: body.transpose()?.unwrap_or(ReplyBody::Bytes(Bytes::new())) })
     }
 }
@@ -209,9 +215,9 @@ fn default_type(body: &Value) -> Option<&'static str> {
 
 impl ReplyBody {
     /// A template as text, or an object of `template`, `text`, `json` or `base64`.
-    fn parse(value: &Value, escape: Escape, options: &RuleOptions) -> Result<Self, Invalid> {
+    fn parse(value: &Value, escape: Escape, options: &RuleOptions, work: &mut Work) -> Result<Self, Invalid> {
         if let Value::String(source) = value {
-            return template(source, escape, options).map(Self::Template);
+            return template(source, escape, options, work).map(Self::Template);
         }
         let mut object = Object::of(value)?;
         let bytes = |bytes: Vec<u8>| {
@@ -224,7 +230,9 @@ impl ReplyBody {
             }
         };
         let forms = [
-            object.read("template", |value| template(text(value)?, escape, options).map(Self::Template))?,
+            object.read("template", |value| {
+                template(text(value)?, escape, options, work).map(Self::Template)
+            })?,
             object.read("text", |value| bytes(text(value)?.as_bytes().to_vec()))?,
             object.read("json", |value| bytes(value.to_string().into_bytes()))?,
             object.read("base64", |value| bytes(base64(value)?))?,
@@ -238,16 +246,25 @@ impl ReplyBody {
     }
 }
 
-fn template(source: &str, escape: Escape, options: &RuleOptions) -> Result<Template, Invalid> {
-    Template::compile(source, escape, &options.template).map_err(Invalid::here)
+fn template(
+    source: &str,
+    escape: Escape,
+    options: &RuleOptions,
+    work: &mut Work,
+) -> Result<Template, Invalid> {
+    Template::compile(source, escape, &options.template, work).map_err(Invalid::here)
 }
 
 /// An object of names with a value or a list of values, or a list of pairs.
-fn headers(value: &Value, options: &RuleOptions) -> Result<Vec<(String, Template)>, Invalid> {
-    let field = |name: &str, value: &Value| {
+fn headers(
+    value: &Value,
+    options: &RuleOptions,
+    work: &mut Work,
+) -> Result<Vec<(String, Template)>, Invalid> {
+    let mut field = |name: &str, value: &Value| {
         let name = header_name(name)?;
         let value = header_text(text(value)?)?;
-        Ok((name, template(value, Escape::None, options)?))
+        Ok((name, template(value, Escape::None, options, work)?))
     };
     let fields: Vec<(String, Template)> = match value {
         Value::Object(members) => {
@@ -274,7 +291,7 @@ fn headers(value: &Value, options: &RuleOptions) -> Result<Vec<(String, Template
     Ok(fields)
 }
 
-/// A field's name: a token (RFC 9110, section 5.6.2), and none that frames the message.
+/// A field's name: a token (RFC 9110, section 5.6.2), and none that frames the message or opens Creel's origin.
 fn header_name(name: &str) -> Result<String, Invalid> {
     const FRAMING: [&str; 5] = ["content-length", "transfer-encoding", "connection", "upgrade", "trailer"];
     let name = name.to_ascii_lowercase();
@@ -283,6 +300,11 @@ fn header_name(name: &str) -> Result<String, Invalid> {
     }
     if FRAMING.contains(&name.as_str()) {
         return Err(Invalid::here(format!("`{name}` is set by Creel itself")));
+    }
+    if name == "service-worker-allowed" {
+        return Err(Invalid::here(
+            "nothing of a capture may run in Creel's origin, a service worker neither",
+        ));
     }
     Ok(name)
 }
@@ -341,10 +363,11 @@ impl Dribble {
 }
 
 impl MessageReply {
-    fn parse(value: &Value, options: &RuleOptions) -> Result<Self, Invalid> {
+    fn parse(value: &Value, options: &RuleOptions, work: &mut Work) -> Result<Self, Invalid> {
         let mut object = Object::of(value)?;
         let forms = [
-            object.read("text", |value| template(text(value)?, Escape::None, options).map(Self::Text))?,
+            object
+                .read("text", |value| template(text(value)?, Escape::None, options, work).map(Self::Text))?,
             object.read("base64", base64)?.map(|payload| Self::Binary(payload.into())),
             object.flag("echo")?.filter(|echo| *echo).map(|_| Self::Echo),
             object.read("close", Self::parse_close)?,

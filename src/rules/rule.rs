@@ -9,6 +9,7 @@ use super::invalid::Invalid;
 use super::object::{Object, list, text};
 use super::reply::{Reply, RuleOptions};
 use super::seen::Seen;
+use super::work::Work;
 use crate::model::{CaptureKind, Glob};
 
 /// Longest name of a rule, a scenario or a state, in bytes.
@@ -78,9 +79,10 @@ impl Rule {
             Some(expression) => expression,
             None => Expression::all(),
         };
-        let one = object.read("reply", |value| Reply::parse(value, options))?;
-        let several =
-            object.read("replies", |value| list(value, REPLIES_MAX, |reply| Reply::parse(reply, options)))?;
+        let mut work = Work::of_rule();
+        let mut reply = |value| Reply::parse(value, options, &mut work);
+        let one = object.read("reply", &mut reply)?;
+        let several = object.read("replies", |value| list(value, REPLIES_MAX, reply))?;
         let replies = match (one, several) {
             (Some(_), Some(_)) => return Err(Invalid::member("replies", "there is `reply` already")),
             (Some(reply), None) => vec![reply],

@@ -15,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
             an_open_address_wants_a_token_or_a_word,
             without_tokens_foreign_hosts_are_refused,
             without_tokens_foreign_origins_are_refused,
+            without_tokens_nothing_comes_through_a_proxy,
             websocket_handshakes_always_check_their_origin,
             the_apis_cors_is_closed_unless_opened,
             the_api_may_have_a_listener_of_its_own,
@@ -97,6 +98,24 @@ async fn an_open_address_wants_a_token_or_a_word() -> TestResult {
     assert!(check(&[open[0], ("CREEL_AUTH__MODE", "none")])?.status.success());
     assert!(check(&[("CREEL_SERVER__LISTEN", "[::1]:1")])?.status.success());
     assert_eq!(check(&[("CREEL_AUTH__TOKENS", "too-short")])?.status.code(), Some(2));
+    for (name, value) in [
+        ("CREEL_SERVER__PUBLIC_URL", "https://hooks.example.com"),
+        ("CREEL_SERVER__PUBLIC_URL", "http://192.0.2.1:8080"),
+        ("CREEL_SERVER__TRUSTED_PROXIES", "127.0.0.1/32"),
+    ] {
+        let output = check(&[(name, value)])?;
+        let text = String::from_utf8(output.stderr)?;
+        assert_eq!(output.status.code(), Some(2), "{name} {value}: {text}");
+        for hint in ["CREEL_AUTH__TOKENS", "openssl rand", "CREEL_AUTH__MODE=none"] {
+            assert!(text.contains(hint), "{text}");
+        }
+        assert!(check(&[(name, value), ("CREEL_AUTH__TOKENS", TOKENS)])?.status.success());
+        assert!(check(&[(name, value), ("CREEL_AUTH__MODE", "none")])?.status.success());
+    }
+    for here in ["http://localhost:9669", "http://127.0.0.1:80", "http://[::1]:80", "http://creel.localhost"]
+    {
+        assert!(check(&[("CREEL_SERVER__PUBLIC_URL", here)])?.status.success(), "{here}");
+    }
 
     let nobody = Node::builder().setting("auth.mode", "none").setting("auth.tokens", TOKENS).start().await?;
     assert_eq!(nobody.get("/api/captures").await?.status, 200, "the mode is said, so no token is asked for");
@@ -108,8 +127,44 @@ async fn at_host(node: &Node, target: &str, host: &str) -> TestResult<Response> 
     node.exchange(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await
 }
 
+/// A proxy brings requests of whoever reaches it, and Creel could not tell them from those of its own machine.
+async fn without_tokens_nothing_comes_through_a_proxy() -> TestResult {
+    let node = Node::builder().start().await?;
+    let told = [
+        "X-Forwarded-For: 192.0.2.1\r\n",
+        "X-Forwarded-Proto: https\r\n",
+        "Forwarded: for=192.0.2.1\r\n",
+        "X-Real-IP: 192.0.2.1\r\n",
+        "Via: 1.1 proxy\r\n",
+    ];
+    for headers in told {
+        for target in ["/api/captures", "/metrics", "/api/stream"] {
+            let problem = check_problem(&node.request("GET", target, headers).await?, 403, "foreign-host")?;
+            assert!(problem["detail"].as_str().is_some_and(|why| why.contains("auth.tokens")), "{problem}");
+        }
+        assert_eq!(node.request("GET", "/r/a", headers).await?.status, 200, "capture stays open");
+        assert_eq!(node.request("GET", "/healthz", headers).await?.status, 200);
+    }
+    let trusted = Node::builder().setting("auth.mode", "none").start().await?;
+    let tokens = with_tokens().start().await?;
+    for headers in told {
+        assert_eq!(
+            trusted.request("GET", "/api/captures", headers).await?.status,
+            200,
+            "it was said: {headers}"
+        );
+        let headers = format!("{headers}{FIRST}");
+        assert_eq!(tokens.request("GET", "/api/captures", &headers).await?.status, 200, "{headers}");
+    }
+    Ok(())
+}
+
 async fn without_tokens_foreign_hosts_are_refused() -> TestResult {
-    let node = Node::builder().setting("server.public_url", "https://hooks.example:8443").start().await?;
+    let node = Node::builder()
+        .setting("auth.mode", "none")
+        .setting("server.public_url", "https://hooks.example:8443")
+        .start()
+        .await?;
     let own = [
         "localhost",
         "localhost:1",
@@ -151,7 +206,11 @@ async fn without_tokens_foreign_hosts_are_refused() -> TestResult {
 }
 
 async fn without_tokens_foreign_origins_are_refused() -> TestResult {
-    let node = Node::builder().setting("server.public_url", "https://hooks.example").start().await?;
+    let node = Node::builder()
+        .setting("auth.mode", "none")
+        .setting("server.public_url", "https://hooks.example")
+        .start()
+        .await?;
     let own = format!("http://{}", node.address());
     for (origin, allowed) in [
         (own.as_str(), true),
@@ -172,6 +231,22 @@ async fn without_tokens_foreign_origins_are_refused() -> TestResult {
                     .map_err(|error| format!("{origin}: {error}"))?;
             }
         }
+    }
+    // What a page asks for and cannot read names no origin.
+    let any = Node::builder().setting("cors.api.allow_origins", "*").start().await?;
+    for (site, allowed) in
+        [("cross-site", false), ("same-site", false), ("same-origin", true), ("none", true)]
+    {
+        let headers = format!("Sec-Fetch-Site: {site}\r\n");
+        let answer = node.request("GET", "/api/captures", &headers).await?;
+        if allowed {
+            assert_eq!(answer.status, 200, "{site}");
+        } else {
+            check_problem(&answer, 403, "foreign-origin").map_err(|error| format!("{site}: {error}"))?;
+        }
+        assert_eq!(any.request("GET", "/api/captures", &headers).await?.status, 200, "{site}");
+        let own = format!("{headers}Origin: {own}\r\n");
+        assert_eq!(node.request("GET", "/api/captures", &own).await?.status, 200, "{site}");
     }
     Ok(())
 }

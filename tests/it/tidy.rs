@@ -14,7 +14,7 @@ const LAYERS: [(u8, &[&str]); 8] = [
     (5, &["http"]),
     (4, &["access", "intake", "feed", "upkeep", "presence", "inquiry", "runs"]),
     (3, &["storage"]),
-    (2, &["database", "broker", "config", "metrics", "tally", "client"]),
+    (2, &["database", "broker", "config", "metrics", "tally", "sites", "client"]),
     (1, &["rules", "claims", "export"]),
     (0, &["model", "clock", "shutdown"]),
 ];

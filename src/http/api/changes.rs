@@ -1,7 +1,7 @@
 //! Changing configuration: what a request wants is held against what is there, and made so in one commit,
 //! again where somebody else was quicker.
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -35,33 +35,57 @@ pub enum Done {
 /// What a request asks of the state that it changes (RFC 9110, section 13.1).
 #[derive(Debug, Clone, Default)]
 pub struct Precondition {
-    if_match: Option<String>,
-    if_none_match: Option<String>,
+    if_match: Option<Tags>,
+    if_none_match: Option<Tags>,
+}
+
+/// The entity tags that a header names, line by line, as they came: what is not readable names none, and is there.
+#[derive(Debug, Clone)]
+struct Tags(Vec<Vec<u8>>);
+
+impl Tags {
+    /// None where there is no such header.
+    fn of(headers: &HeaderMap, name: HeaderName) -> Option<Self> {
+        let lines: Vec<Vec<u8>> = headers.get_all(name).map(|line| line.as_bytes().to_vec()).collect();
+        (!lines.is_empty()).then_some(Self(lines))
+    }
+
+    /// Whether a tag, or whatever is there (`*`), is named; None is nothing.
+    fn name(&self, tag: Option<&str>) -> bool {
+        tag.is_some_and(|tag| self.each().any(|one| one == tag.as_bytes() || one == b"*"))
+    }
+
+    /// The same where a weak tag will do (RFC 9110, section 8.8.3.2).
+    fn name_weakly(&self, tag: Option<&str>) -> bool {
+        let strong = |one: &[u8]| one.strip_prefix(b"W/").unwrap_or(one).to_vec();
+        self.name(tag) || Self(self.each().map(strong).collect()).name(tag)
+    }
+
+    fn each(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+    }
 }
 
 impl Precondition {
     pub fn of(headers: &HeaderMap) -> Self {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Self { if_match: text(header::IF_MATCH), if_none_match: text(header::IF_NONE_MATCH) }
+        Self {
+            if_match: Tags::of(headers, header::IF_MATCH),
+            if_none_match: Tags::of(headers, header::IF_NONE_MATCH),
+        }
     }
 
     /// That there is nothing yet.
     pub fn absent() -> Self {
-        Self { if_match: None, if_none_match: Some("*".to_owned()) }
+        Self { if_match: None, if_none_match: Some(Tags(vec![b"*".to_vec()])) }
     }
 
     fn check(&self, item: Option<&Item>) -> Result<(), Problem> {
         let tag = item.map(|item| format!("\"{}\"", item.etag));
-        let named = |list: &str| {
-            list.split(',')
-                .map(str::trim)
-                .any(|one| Some(one) == tag.as_deref() || (one == "*" && tag.is_some()))
-        };
-        if self.if_match.as_deref().is_some_and(|list| !named(list)) {
+        if self.if_match.as_ref().is_some_and(|tags| !tags.name(tag.as_deref())) {
             let why = tag.map_or("it is not there".to_owned(), |tag| format!("it is {tag} now"));
             return Err(Problem::because(Kind::PreconditionFailed, why));
         }
-        if self.if_none_match.as_deref().is_some_and(named) {
+        if self.if_none_match.as_ref().is_some_and(|tags| tags.name_weakly(tag.as_deref())) {
             return Err(Problem::because(Kind::PreconditionFailed, "it is there already"));
         }
         Ok(())
@@ -237,8 +261,8 @@ pub fn answer_to_put(done: Done, shown: impl FnOnce(&Item) -> Value) -> HttpResp
 /// The answer to a GET of one item: 304 where the client has this state.
 pub fn answer_to_get(request: &HttpRequest, item: &Item, shown: Value) -> HttpResponse {
     let tag = format!("\"{}\"", item.etag);
-    let known = request.headers().get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    if known.is_some_and(|list| list.split(',').any(|one| one.trim() == tag)) {
+    let known = Tags::of(request.headers(), header::IF_NONE_MATCH);
+    if known.is_some_and(|tags| tags.name_weakly(Some(&tag))) {
         return HttpResponse::NotModified().insert_header((header::ETAG, tag)).finish();
     }
     HttpResponse::Ok().insert_header((header::ETAG, tag)).json(shown)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value, json};
 
@@ -12,12 +12,15 @@ use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
 use crate::model::Scope;
-use crate::rules::Endpoint;
 use crate::rules::document::{KINDS, Key, Wish, wishes};
+use crate::rules::{Accept, Endpoint};
 use crate::storage;
 use crate::storage::configuration::{Item, Seen, Wanted};
 
 const TRIES: u32 = 20;
+
+/// The types that YAML is known by.
+const YAML: [&str; 3] = ["application/yaml", "application/x-yaml", "text/yaml"];
 
 /// All that is configured: `{"endpoints":[...],"rules":[...]}`, as JSON or YAML.
 pub async fn export(
@@ -26,9 +29,8 @@ pub async fn export(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     let query = Query::parse(request.query_string(), &["format"], &[])?;
-    let accepts_yaml = is_yaml(request.headers(), header::ACCEPT);
     let yaml = match query.one("format") {
-        None => accepts_yaml,
+        None => prefers_yaml(request.headers()),
         Some("json") => false,
         Some("yaml") => true,
         Some(_) => return Err(invalid("format", "`json` or `yaml` is expected")),
@@ -43,13 +45,14 @@ pub async fn export(
     }
     let document = Value::Object(document);
     if !yaml {
-        return Ok(HttpResponse::Ok().json(document));
+        return Ok(HttpResponse::Ok().insert_header((header::VARY, "Accept")).json(document));
     }
     let text = serde_saphyr::to_string(&document).map_err(|error| {
         tracing::error!(%error, "failed to write the configuration as YAML");
         Problem::new(Kind::Internal)
     })?;
-    Ok(HttpResponse::Ok().content_type("application/yaml").body(text))
+    let vary = (header::VARY, "Accept");
+    Ok(HttpResponse::Ok().insert_header(vary).content_type("application/yaml").body(text))
 }
 
 /// Makes everything in the document so, in one commit. With `prune=true` what the document lacks is removed;
@@ -63,15 +66,15 @@ pub async fn replace(
     let query = Query::parse(request.query_string(), &["dry_run", "prune"], &[])?;
     let (dry_run, prune) = (query.flag("dry_run")?, query.flag("prune")?);
     let body = read_document(&mut payload, &caller, &state, state.settings.rules.config_bytes_max).await?;
-    let document = if is_yaml(request.headers(), header::CONTENT_TYPE) {
+    let document = if is_yaml(request.headers()) {
         serde_saphyr::from_slice(&body)
             .map_err(|error| Problem::because(Kind::BadRequest, format!("this is no YAML: {error}")))?
     } else {
         super::changes::json(&body)?
     };
-    let options = state.intake.configuration().options();
-    let wished =
-        wishes(&document, options).map_err(|why| Problem::because(Kind::InvalidConfiguration, why))?;
+    let options = state.intake.configuration().options().clone();
+    let wished = state.compile(move || wishes(&document, &options)).await?;
+    let wished = wished.map_err(|why| Problem::because(Kind::InvalidConfiguration, why))?;
     let told = fulfil(&state, &caller, &wished, Manner { dry_run, prune }).await?;
     Ok(HttpResponse::Ok().json(told))
 }
@@ -186,10 +189,15 @@ fn shown(item: &Item, name_key: &str, caller: &Caller) -> Value {
     if caller.0.scope < Scope::Write { Endpoint::without_digests(written) } else { written }
 }
 
-fn is_yaml(headers: &HeaderMap, name: header::HeaderName) -> bool {
-    let value = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+/// Whether a document is YAML, by its type.
+fn is_yaml(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim();
-    ["application/yaml", "application/x-yaml", "text/yaml"]
-        .iter()
-        .any(|yaml| essence.eq_ignore_ascii_case(yaml))
+    YAML.iter().any(|yaml| essence.eq_ignore_ascii_case(yaml))
+}
+
+/// Whether a client would rather have YAML than JSON; of equals it gets JSON.
+fn prefers_yaml(headers: &HeaderMap) -> bool {
+    let accept = Accept::parse(headers.get_all(header::ACCEPT).map(HeaderValue::as_bytes));
+    accept.best(["application/json"].into_iter().chain(YAML)).is_some_and(|place| place > 0)
 }

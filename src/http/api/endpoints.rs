@@ -131,9 +131,9 @@ async fn put(
 ) -> Result<HttpResponse, Problem> {
     without_marks(&mut document, "code");
     without_marks(&mut document, "url");
-    let options = state.intake.configuration().options();
-    Endpoint::parse(&document, options)
-        .map_err(|invalid| Problem::because(Kind::InvalidEndpoint, invalid))?;
+    let options = state.intake.configuration().options().clone();
+    let parsed = state.compile(move || Endpoint::parse(&document, &options).map(|_| document)).await?;
+    let document = parsed.map_err(|invalid| Problem::because(Kind::InvalidEndpoint, invalid))?;
     let document = Endpoint::without_secrets(document).to_string();
     let done =
         change(state, KIND, code.as_str(), Some(&document), precondition, caller.by(), |_| Ok(())).await?;

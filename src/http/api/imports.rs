@@ -9,6 +9,7 @@ use super::query::{Query, invalid};
 use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
+use crate::rules::Invalid;
 use crate::rules::document::wishes;
 use crate::rules::traffcap::{self, ImportOptions};
 
@@ -26,17 +27,18 @@ pub async fn import(
     }
     let given =
         json(&read_document(&mut payload, &caller, &state, state.settings.rules.config_bytes_max).await?)?;
-    let options = state.intake.configuration().options();
-    let settings = ImportOptions {
-        prefix: &state.settings.capture.prefix,
-        pattern_bytes_max: options.pattern_bytes_max,
-    };
-    let made = traffcap::documents(&given, settings)
-        .map_err(|invalid| Problem::because(Kind::InvalidRule, invalid))?;
-    let made = json!({"rules": made});
-    let wished = wishes(&made, options).map_err(|invalid| {
-        Problem::because(Kind::InvalidRule, format!("what would be made of it is not valid: {invalid}"))
-    })?;
+    let options = state.intake.configuration().options().clone();
+    let prefix = state.settings.capture.prefix.clone();
+    let imported = state.compile(move || {
+        let settings = ImportOptions { prefix: &prefix, pattern_bytes_max: options.pattern_bytes_max };
+        let made = traffcap::documents(&given, settings)?;
+        let made = json!({"rules": made});
+        let wished = wishes(&made, &options)
+            .map_err(|invalid| Invalid::here(format!("what would be made of it is not valid: {invalid}")))?;
+        Ok((made, wished))
+    });
+    let imported: Result<_, Invalid> = imported.await?;
+    let (made, wished) = imported.map_err(|invalid| Problem::because(Kind::InvalidRule, invalid))?;
     let mut told = fulfil(&state, &caller, &wished, Manner { dry_run, prune: false }).await?;
     if let (Some(told), Value::Object(made)) = (told.as_object_mut(), made) {
         told.extend(made);

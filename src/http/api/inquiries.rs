@@ -1,5 +1,6 @@
 //! Inquiries about what is kept: find what matches, count it, and verify what is claimed of it.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -108,8 +109,14 @@ pub async fn verify(
     let mut selection = Selection::read(&mut object, &caller, &state, &mut allowance).await?;
     let run = selection.run.take();
     let name = object.read("name", claims::verify::name).map_err(wrong)?;
-    let claims = claims::Verification::parse(&mut object, &mut allowance);
-    let mut claims = Claims(claims.map_err(wrong)?);
+    let claimed = ["expressions", "claims"].map(|name| (name, object.take(name).cloned()));
+    let claims = state.compile(move || {
+        let claimed = json!(BTreeMap::from(claimed));
+        let claims = claims::Verification::parse(&mut Object::of(&claimed)?, &mut allowance);
+        claims.map(|claims| (claims, allowance))
+    });
+    let (claims, allowance) = claims.await?.map_err(wrong)?;
+    let mut claims = Claims(claims);
     let question = question(selection, &mut object, Order::OldestFirst, None)?;
     object.end().map_err(wrong)?;
     let _held = state.hold(&allowance)?;

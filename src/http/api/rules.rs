@@ -15,7 +15,7 @@ use crate::http::state::State;
 use crate::model::{ConfigurationKind, Glob};
 use crate::rules::rule::check_name;
 use crate::rules::states::{SCENARIOS_END, count_of, scenario_key, sequence_key};
-use crate::rules::{Rule, Stamp};
+use crate::rules::{Invalid, Rule, Stamp};
 use crate::storage;
 use crate::storage::configuration::Item;
 
@@ -87,9 +87,8 @@ pub async fn save(
     let most = state.settings.rules.document_bytes_max;
     let mut document = read_json(&mut payload, &caller, &state, most, false).await?;
     changes::without_marks(&mut document, "name");
-    let options = state.intake.configuration().options();
-    let rule = Rule::parse(&name, &document, Stamp::default(), options)
-        .map_err(|invalid| Problem::because(Kind::InvalidRule, invalid))?;
+    let rule = compiled(&name, document.clone(), &state).await?;
+    let rule = rule.map_err(|invalid| Problem::because(Kind::InvalidRule, invalid))?;
     check_own(&caller, &rule)?;
     let precondition = Precondition::of(request.headers());
     let by = caller.by();
@@ -98,6 +97,12 @@ pub async fn save(
     })
     .await?;
     Ok(answer_to_put(done, |item| shown(item, "name")))
+}
+
+/// A rule, compiled off the workers.
+pub async fn compiled(name: &str, document: Value, state: &State) -> Result<Result<Rule, Invalid>, Problem> {
+    let (name, options) = (name.to_owned(), state.intake.configuration().options().clone());
+    state.compile(move || Rule::parse(&name, &document, Stamp::default(), &options)).await
 }
 
 /// Removes a rule: 204, or 404 where it is not there.

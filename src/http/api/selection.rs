@@ -114,12 +114,17 @@ impl Selection {
                 return Err(wrong(Invalid::member("since", why)));
             }
         };
-        let expression =
-            document.read("match", |value| Expression::parse_inquiry(value, allowance)).map_err(wrong)?;
+        let expression = match document.take("match") {
+            Some(value) => {
+                let compiled = state.compile_inquiry(value.clone(), allowance).await?;
+                compiled.map_err(|invalid| wrong(invalid.within("match")))?
+            }
+            None => Expression::all(),
+        };
         Ok(Self {
             filter: Filter::new(endpoints, Vec::new()).within(caller.0.pattern.clone()),
             since,
-            expression: Arc::new(expression.unwrap_or_else(Expression::all)),
+            expression: Arc::new(expression),
             run,
         })
     }

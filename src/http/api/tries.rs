@@ -21,7 +21,7 @@ use crate::rules::object::{Object, text};
 use crate::rules::render::{RenderFailure, Told, render, render_message};
 use crate::rules::reply::MessageReply;
 use crate::rules::sample::{self, SampleOptions};
-use crate::rules::{Invalid, Reply, Rule, Seen, Stamp};
+use crate::rules::{Invalid, Reply, Rule, Seen};
 use crate::storage;
 
 /// What a rule is called that has no name yet.
@@ -52,7 +52,7 @@ pub async fn attempt(
     let hit = order.within("hit", 1, 1_000_000).map_err(wrong)?.unwrap_or(1);
     order.end().map_err(wrong)?;
     let rule = match (given, name) {
-        (Some(given), None) => Arc::new(parsed(given, &state)?),
+        (Some(given), None) => Arc::new(parsed(given, &state).await?),
         (None, Some(name)) => rules::find(name, &caller, &state).await?,
         _ => return Err(wrong(Invalid::member("rule", "either `rule` or `name` is expected"))),
     };
@@ -65,14 +65,17 @@ pub async fn attempt(
     Ok(HttpResponse::Ok().json(outcome(&rule, &tried, hit, &state)))
 }
 
-fn parsed(document: &Value, state: &State) -> Result<Rule, Problem> {
+async fn parsed(document: &Value, state: &State) -> Result<Rule, Problem> {
     let wrong = |invalid: Invalid| Problem::because(Kind::InvalidRule, invalid.within("rule"));
     let name = document.get("name").map_or(Ok(NAMELESS), text);
     let name = name.map_err(|invalid| wrong(invalid.within("name")))?.to_owned();
+    let most = state.settings.rules.document_bytes_max;
+    if document.to_string().len() > most {
+        return Err(Problem::because(Kind::BodyTooLarge, format!("a rule has at most {most} bytes")));
+    }
     let mut document = document.clone();
     without_marks(&mut document, "name");
-    let options = state.intake.configuration().options();
-    Rule::parse(&name, &document, Stamp::default(), options).map_err(wrong)
+    rules::compiled(&name, document, state).await?.map_err(wrong)
 }
 
 fn sample(request: &Value, state: &State) -> Result<Tried, Problem> {

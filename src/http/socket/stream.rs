@@ -37,7 +37,7 @@ pub async fn stream(
     let places = state.access.places(&caller.0);
     let form = body_form(&query, BodyForm::Full)?;
     let state = state.into_inner();
-    let wanted = Wanted::parse(query.one("match"), state.clone())?;
+    let wanted = Wanted::parse(query.one("match"), state.clone()).await?;
     let upgrade = super::is_upgrade(&request);
     let framing = if upgrade { Framing::WebSocket } else { framing(&request) };
     let since = match request.headers().get("last-event-id").and_then(|id| id.to_str().ok()) {

@@ -136,7 +136,7 @@ impl StreamBody {
                 None => match self.wait().await {
                     Happened::Items(Ok(items)) => self.take(items),
                     Happened::Items(Err(error)) => self.pause(&error),
-                    Happened::Received(received) => self.receive(received),
+                    Happened::Received(received) => self.receive(received).await,
                     Happened::HeartbeatDue => {
                         self.heartbeat = Instant::now() + self.state.settings.stream.heartbeat();
                         self.tell_first(|cursor| Notice::Heartbeat { cursor });

@@ -48,21 +48,21 @@ impl Wanted {
     ///
     /// # Errors
     /// With what is wrong in it, or where there is no room for it on this node.
-    pub fn parse(text: Option<&str>, state: Arc<State>) -> Result<Self, Unwanted> {
+    pub async fn parse(text: Option<&str>, state: Arc<State>) -> Result<Self, Unwanted> {
         let value = text.map(short::parse_text).transpose().map_err(Unwanted::Invalid)?;
-        Self::all(state).changed(value.as_ref())
+        Self::all(state).changed(value).await
     }
 
     /// The same reader, who wants to see something else from now on.
     ///
     /// # Errors
     /// With what is wrong in the expression, or where there is no room for it on this node.
-    pub fn changed(&self, expression: Option<&Value>) -> Result<Self, Unwanted> {
+    pub async fn changed(&self, expression: Option<Value>) -> Result<Self, Unwanted> {
+        let Some(value) = expression else { return Ok(Self::all(self.state.clone())) };
         let mut allowance = self.state.allowance();
-        let expression = expression.map(|value| Expression::parse_inquiry(value, &mut allowance)).transpose();
-        let expression = expression.map_err(Unwanted::Invalid)?;
-        let held = expression.is_some().then(|| self.state.hold(&allowance)).transpose();
-        let held = held.map_err(Unwanted::NoRoom)?;
+        let compiled = self.state.compile_inquiry(value, &mut allowance).await.map_err(Unwanted::NoRoom)?;
+        let expression = Some(compiled.map_err(Unwanted::Invalid)?);
+        let held = Some(self.state.hold(&allowance).map_err(Unwanted::NoRoom)?);
         Ok(Self { state: self.state.clone(), expression, _held: held })
     }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::helpers::{self, Helper, Prepared};
 use super::path::Path;
 use super::{Escape, Place, TemplateError};
+use crate::rules::work::Work;
 
 /// Blocks in blocks, and helpers in helpers. A link of `else if` counts as a block.
 const DEPTH_MAX: usize = 32;
@@ -54,17 +55,18 @@ pub struct Call {
     pub prepared: Option<Prepared>,
 }
 
-pub fn nodes(parsed: Parsed, escape: Escape) -> Result<Vec<Node>, TemplateError> {
-    Compiler { escape, at: None }.nodes(parsed, 0)
+pub fn nodes(parsed: Parsed, escape: Escape, work: &mut Work) -> Result<Vec<Node>, TemplateError> {
+    Compiler { escape, work, at: None }.nodes(parsed, 0)
 }
 
-struct Compiler {
+struct Compiler<'w> {
     escape: Escape,
+    work: &'w mut Work,
     /// The place of the innermost element whose place is known.
     at: Option<Place>,
 }
 
-impl Compiler {
+impl Compiler<'_> {
     fn nodes(&mut self, parsed: Parsed, depth: usize) -> Result<Vec<Node>, TemplateError> {
         self.check_depth(depth)?;
         let mut nodes = Vec::with_capacity(parsed.elements.len());
@@ -184,7 +186,7 @@ impl Compiler {
         }
         let prepared = match arguments.get(1) {
             Some(Expr::Literal(Value::String(text))) => {
-                helpers::prepare(helper.name, text).map_err(|message| self.error(message))?
+                helpers::prepare(helper.name, text, self.work).map_err(|message| self.error(message))?
             }
             _ => None,
         };

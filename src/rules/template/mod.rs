@@ -23,6 +23,7 @@ use serde_json::Value;
 pub use escape::Escape;
 pub use helpers::HELPERS;
 
+use super::work::Work;
 use compile::Node;
 
 /// What a source must keep to.
@@ -90,14 +91,20 @@ enum Body {
 
 impl Template {
     /// Reads a source. Refuses what could not be bounded or would fail in any rendering: partials,
-    /// decorators, unknown helpers, wrong numbers of arguments, patterns that do not compile.
-    pub fn compile(source: &str, escape: Escape, options: &TemplateOptions) -> Result<Self, TemplateError> {
+    /// decorators, unknown helpers, wrong numbers of arguments, patterns that do not compile. All templates of a
+    /// document share its work.
+    pub(super) fn compile(
+        source: &str,
+        escape: Escape,
+        options: &TemplateOptions,
+        work: &mut Work,
+    ) -> Result<Self, TemplateError> {
         if source.len() > options.source_bytes_max {
             let message = format!("the template has more than {} bytes", options.source_bytes_max);
             return Err(TemplateError { message, at: None });
         }
         let body = match source.contains("{{") {
-            true => flatten(parse::parse(source, escape)?),
+            true => flatten(parse::parse(source, escape, work)?),
             false => Body::Static(source.as_bytes().to_vec()),
         };
         Ok(Self(Arc::new(Program { body, escape, strict: options.strict })))

@@ -9,11 +9,15 @@ use handlebars::template::Template as Parsed;
 
 use super::compile::{self, Node};
 use super::{Escape, Place, TemplateError};
+use crate::rules::work::Work;
 
 /// A tag more takes the parser longer the further down it stands: it counts the lines before each.
 const TAGS_MAX: usize = 4096;
 /// Tags times bytes: what takes the parser some twentieth of a second.
 const WORK_MAX: usize = 16 << 20;
+/// How many of these are a piece of a document's [`Work`], and what a template takes of it beside: its thread.
+const A_PIECE: usize = 4;
+const THREAD_WORK: usize = 8 << 10;
 /// What the parser takes of the stack for a nested tag, or for a bracket in one. Measured, unoptimised, were
 /// 1 KiB and 2 KiB.
 const STACK_A_LEVEL: usize = 8 * 1024;
@@ -21,7 +25,7 @@ const STACK_LEAST: usize = 2 * 1024 * 1024;
 /// Address space, not memory.
 const STACK_MAX: usize = 512 * 1024 * 1024;
 
-pub fn parse(source: &str, escape: Escape) -> Result<Vec<Node>, TemplateError> {
+pub fn parse(source: &str, escape: Escape, work: &mut Work) -> Result<Vec<Node>, TemplateError> {
     let tags = source.matches("{{").count();
     if tags > TAGS_MAX {
         return Err(unplaced(format!("the template has more than {TAGS_MAX} tags")));
@@ -33,6 +37,8 @@ pub fn parse(source: &str, escape: Escape) -> Result<Vec<Node>, TemplateError> {
             WORK_MAX / source.len()
         )));
     }
+    work.take((tags * source.len() / A_PIECE + THREAD_WORK) as u64)
+        .map_err(|invalid| unplaced(invalid.why))?;
     let stack = stack_bytes(source, tags);
     if stack > STACK_MAX {
         return Err(unplaced("the template has too many brackets".to_owned()));
@@ -42,7 +48,7 @@ pub fn parse(source: &str, escape: Escape) -> Result<Vec<Node>, TemplateError> {
         let parser = parser
             .spawn_scoped(scope, || {
                 let parsed = Parsed::compile(source).map_err(|error| syntax(&error))?;
-                compile::nodes(parsed, escape)
+                compile::nodes(parsed, escape, work)
             })
             .map_err(|error| unplaced(format!("there is no thread for reading the template: {error}")))?;
         parser.join().unwrap_or_else(|_| Err(unplaced("the template cannot be read".to_owned())))
@@ -78,7 +84,7 @@ mod tests {
     use super::*;
 
     fn message(source: &str) -> String {
-        parse(source, Escape::None).unwrap_err().to_string()
+        parse(source, Escape::None, &mut Work::of_rule()).unwrap_err().to_string()
     }
 
     #[test]

@@ -14,17 +14,21 @@ const LIMITS: RenderLimits =
     RenderLimits { output_bytes_max: 65_536, time_max: Duration::from_millis(500), steps_max: 100_000 };
 
 fn render(source: &str, escape: Escape, context: &Value) -> Result<String, String> {
-    let template = Template::compile(source, escape, &OPTIONS).map_err(|error| error.to_string())?;
+    let template = Template::compile(source, escape, &OPTIONS, &mut Work::of_rule())
+        .map_err(|error| error.to_string())?;
     let output = template.render(context, &LIMITS).map_err(|error| error.to_string())?;
     Ok(String::from_utf8(output).unwrap())
 }
 
 fn refusal(source: &str) -> String {
-    Template::compile(source, Escape::None, &OPTIONS).unwrap_err().to_string()
+    Template::compile(source, Escape::None, &OPTIONS, &mut Work::of_rule()).unwrap_err().to_string()
 }
 
 fn failure(source: &str, context: &Value) -> RenderError {
-    Template::compile(source, Escape::None, &OPTIONS).unwrap().render(context, &LIMITS).unwrap_err()
+    Template::compile(source, Escape::None, &OPTIONS, &mut Work::of_rule())
+        .unwrap()
+        .render(context, &LIMITS)
+        .unwrap_err()
 }
 
 /// The reference's example context, and its rows: the escape, the template, and what it gives.
@@ -99,7 +103,7 @@ fn texts_without_expressions_are_static() {
         ("a{{b}}", false, "a"),
     ];
     for (source, is_static, output) in table {
-        let template = Template::compile(source, Escape::Html, &OPTIONS).unwrap();
+        let template = Template::compile(source, Escape::Html, &OPTIONS, &mut Work::of_rule()).unwrap();
         assert_eq!(template.is_static(), is_static, "{source}");
         assert_eq!(template.render(&Value::Null, &LIMITS).unwrap(), output.as_bytes(), "{source}");
     }
@@ -128,7 +132,7 @@ fn templates_that_cannot_be_bounded_or_cannot_work_are_refused() {
         let refusal = refusal(source);
         assert!(refusal.starts_with(message), "{source}: {refusal}");
     }
-    assert!(refusal("{{regex x \"(\"}}").contains("regex parse error"));
+    assert!(refusal("{{regex x \"(\"}}").contains("unclosed group"));
     assert!(refusal("{{regex x \"(a{1000}){1000}\"}}").contains("too large"));
     assert!(refusal("{{jsonPath x \"a..\"}}").contains("the JSONPath cannot be read"));
     assert!(refusal(&"x".repeat(65_537)).contains("more than 65536 bytes"));
@@ -144,7 +148,7 @@ fn missing_values_are_empty_or_errors() {
         assert_eq!(render(source, Escape::None, &context).unwrap(), "", "{source}");
     }
     let strict = |source: &str| {
-        let template = Template::compile(source, Escape::None, &STRICT).unwrap();
+        let template = Template::compile(source, Escape::None, &STRICT, &mut Work::of_rule()).unwrap();
         template.render(&context, &LIMITS).map_err(|error| error.to_string())
     };
     let missing = |message: &str| Err(format!("line 1, column 1: {message}"));

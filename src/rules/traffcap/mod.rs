@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::invalid::Invalid;
 use super::object::{Object, list, text};
 use super::operator;
+use super::work::Work;
 
 const NODES_MAX: usize = 1_000;
 
@@ -220,8 +221,10 @@ impl<'a> Node<'a> {
             _ => String::new(),
         };
         let pattern = pattern::translate(&before, written).map_err(|why| why.within("pattern"))?;
-        let compiled = operator::pattern(&pattern, false, options.pattern_bytes_max, operator::Kept::Much)
-            .map_err(|why| why.within("pattern"))?;
+        let kept = operator::Kept::Much;
+        let compiled =
+            operator::pattern(&pattern, false, options.pattern_bytes_max, kept, &mut Work::of_rule())
+                .map_err(|why| why.within("pattern"))?;
         Ok(match (self.kind, self.key) {
             (Kind::Root, _) => constant(true),
             (Kind::Endpoint, _) => json!({"at": "path", "matches": pattern}),

@@ -22,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
 async fn one_address_sends_at_its_rate_at_most() -> TestResult {
     let node = Node::builder()
         .setting("capture.client_rate_max", 5)
+        .setting("auth.mode", "none")
         .setting("server.trusted_proxies", "127.0.0.1")
         .start()
         .await?;
@@ -38,6 +39,14 @@ async fn one_address_sends_at_its_rate_at_most() -> TestResult {
     assert_eq!(node.captures_of("rate", 15 - refused as usize).await.len(), 15 - refused as usize);
     let other = node.request("GET", "/r/rate", "X-Forwarded-For: 1.2.3.4\r\n").await?;
     assert_eq!(other.status, 200, "another address has a rate of its own");
+    let mut refused = 0;
+    for number in 0..15 {
+        let from = format!("X-Forwarded-For: 2001:db8::{number:x}\r\n");
+        refused += u32::from(node.request("GET", "/r/rate", &from).await?.status == 429);
+    }
+    assert!(refused >= 5, "whoever has a network of IPv6 has all its addresses: {refused} of 15");
+    let other = node.request("GET", "/r/rate", "X-Forwarded-For: 2001:db8:0:1::1\r\n").await?;
+    assert_eq!(other.status, 200, "another network has a rate of its own");
     Ok(())
 }
 

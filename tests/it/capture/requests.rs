@@ -157,7 +157,11 @@ async fn ends(node: &Node, headers: &str) -> TestResult<(String, String, String,
 }
 
 async fn forwarded_headers_are_believed_from_trusted_proxies_only() -> TestResult {
-    let proxied = || Node::builder().setting("server.trusted_proxies", "127.0.0.0/8,10.0.0.0/8");
+    let proxied = || {
+        Node::builder()
+            .setting("auth.mode", "none")
+            .setting("server.trusted_proxies", "127.0.0.0/8,10.0.0.0/8")
+    };
     let node = proxied().start().await?;
     let by_standard = proxied().setting("server.proxy_headers", "forwarded").start().await?;
     let through_two = "X-Forwarded-For: 6.6.6.6, 1.2.3.4, 10.0.0.9\r\nX-Forwarded-Proto: https\r\n\

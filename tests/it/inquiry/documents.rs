@@ -9,8 +9,49 @@ use crate::harness::{Needs, TestResult, check_problem, trials};
 
 pub fn trials() -> Vec<Trial> {
     trials! {
-        Needs::NOTHING => what_is_wrong_is_told_with_its_place, foreign_cursors_are_refused;
+        Needs::NOTHING =>
+            what_is_wrong_is_told_with_its_place,
+            foreign_cursors_are_refused,
+            patterns_that_would_take_long_are_refused,
+            an_end_may_be_the_end_of_time;
     }
+}
+
+/// Each of these took a node seconds and more, and gigabytes.
+async fn patterns_that_would_take_long_are_refused() -> TestResult {
+    let node = Node::builder().start().await?;
+    let leaf = |pattern: String| json!({"at": "path", "matches": pattern, "ignore_case": true});
+    let document = |expression: serde_json::Value| json!({"since": "earliest", "match": expression});
+    let some = json!({"all": vec![leaf(r"[\s\S]".repeat(10)); 200]});
+    for (expression, why) in [
+        (leaf(r"\PL".repeat(60_000)), "/match/matches: a pattern has at most 4096 bytes"),
+        (leaf(r"\PL".repeat(1_300)), "/match/matches: the pattern has too many classes"),
+        (some, "all patterns and templates of the document together take too long"),
+    ] {
+        for path in ["count", "find", "wait"] {
+            let answer = post(&node, path, &document(expression.clone())).await?;
+            let problem = check_problem(&answer, 400, "bad-request")?;
+            assert!(problem["detail"].as_str().is_some_and(|told| told.contains(why)), "{path}: {problem}");
+        }
+    }
+    let pattern = r"%5CPL".repeat(4_000);
+    let answer = node.get(&format!("/api/stream?match=path~%3D{pattern}")).await?;
+    let problem = check_problem(&answer, 400, "invalid-parameter")?;
+    assert!(problem["detail"].as_str().is_some_and(|told| told.contains("at most 4096 bytes")), "{problem}");
+    let claims = vec![json!({"count": 1, "match": leaf(r"[\s\S]".repeat(10))}); 50];
+    let answer = post(&node, "verify", &json!({"since": "earliest", "claims": claims})).await?;
+    let problem = check_problem(&answer, 400, "bad-request")?;
+    assert!(problem["detail"].as_str().is_some_and(|told| told.contains("together")), "{problem}");
+    Ok(())
+}
+
+async fn an_end_may_be_the_end_of_time() -> TestResult {
+    let node = Node::builder().start().await?;
+    node.post("/r/a", "x").await?;
+    let document = json!({"since": "earliest", "until": "9999-12-31T23:59:59Z"});
+    let answer = post(&node, "count", &document).await?;
+    assert_eq!((answer.status, &answer.json()?["count"]), (200, &json!(1)), "{}", answer.text());
+    Ok(())
 }
 
 async fn what_is_wrong_is_told_with_its_place() -> TestResult {

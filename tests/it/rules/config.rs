@@ -13,6 +13,7 @@ pub fn trials() -> Vec<Trial> {
     trials! {
         Needs::NOTHING =>
             what_is_exported_can_be_applied_again,
+            it_is_exported_as_its_reader_prefers,
             a_dry_run_tells_the_difference_and_does_nothing,
             pruning_removes_what_the_document_lacks,
             a_document_is_applied_whole_or_not_at_all,
@@ -47,6 +48,28 @@ fn changes(answer: &Value) -> Vec<String> {
     let changes = answer["changes"].as_array().cloned().unwrap_or_default();
     let text = |change: &Value, key: &str| change[key].as_str().unwrap_or_default().to_owned();
     changes.iter().map(|c| format!("{} {} {}", text(c, "kind"), text(c, "name"), text(c, "change"))).collect()
+}
+
+async fn it_is_exported_as_its_reader_prefers() -> TestResult {
+    let node = Node::builder().start().await?;
+    put(&node, "", &document()).await?;
+    let (json, yaml) = ("application/json", "application/yaml");
+    for (headers, expected) in [
+        ("", json),
+        ("Accept: */*\r\n", json),
+        ("Accept: application/yaml\r\n", yaml),
+        ("Accept: application/yaml, application/json;q=0.5\r\n", yaml),
+        ("Accept: text/html, application/*;q=0.9, text/yaml\r\n", yaml),
+        ("Accept: application/json\r\nAccept: application/yaml;q=0.5\r\n", json),
+    ] {
+        let answer = node.request("GET", "/api/config", headers).await?;
+        assert_eq!(answer.header("content-type"), Some(expected), "{headers}");
+        let vary = answer.header("vary").unwrap_or_default().to_ascii_lowercase();
+        assert!(vary.split(',').any(|name| name.trim() == "accept"), "{headers}: {vary}");
+    }
+    let asked = node.request("GET", "/api/config?format=json", "Accept: application/yaml\r\n").await?;
+    assert_eq!(asked.header("content-type"), Some(json));
+    Ok(())
 }
 
 async fn what_is_exported_can_be_applied_again() -> TestResult {

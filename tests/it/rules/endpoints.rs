@@ -170,7 +170,11 @@ async fn secrets_are_never_shown() -> TestResult {
 }
 
 async fn an_endpoint_may_name_the_addresses_that_send() -> TestResult {
-    let node = Node::builder().setting("server.trusted_proxies", "127.0.0.1").start().await?;
+    let node = Node::builder()
+        .setting("auth.mode", "none")
+        .setting("server.trusted_proxies", "127.0.0.1")
+        .start()
+        .await?;
     put(&node, "a", json!({"allowed_sources": ["192.0.2.0/24", "2001:db8::1"]})).await?;
     for (address, status) in
         [("192.0.2.7", 200), ("2001:db8::1", 200), ("192.0.3.7", 403), ("127.0.0.1", 403)]

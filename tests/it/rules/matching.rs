@@ -170,6 +170,18 @@ async fn saving_the_same_again_changes_nothing() -> TestResult {
     let tag = shown.header("etag").ok_or("no tag")?;
     let unchanged = node.request("GET", "/api/rules/a%2Fb", &format!("If-None-Match: {tag}\r\n")).await?;
     assert_eq!((unchanged.status, unchanged.text().as_str()), (304, ""));
+    for known in [
+        format!("If-None-Match: W/{tag}\r\n"),
+        "If-None-Match: *\r\n".to_owned(),
+        format!("If-None-Match: \"x\"\r\nIf-None-Match: \"y\", {tag}\r\n"),
+        format!("If-None-Match: \u{e9}\r\nIf-None-Match: W/{tag}\r\n"),
+    ] {
+        let unchanged = node.request("GET", "/api/rules/a%2Fb", &known).await?;
+        assert_eq!((unchanged.status, unchanged.header("etag")), (304, Some(tag)), "{known}");
+    }
+    for other in ["If-None-Match: \"x\"\r\n", "If-None-Match: \u{e9}\r\n", "If-None-Match:\r\n"] {
+        assert_eq!(node.request("GET", "/api/rules/a%2Fb", other).await?.status, 200, "{other}");
+    }
     Ok(())
 }
 
@@ -188,7 +200,11 @@ async fn a_lost_race_is_told() -> TestResult {
     assert_eq!(first.status, 201);
     check_problem(&put("If-None-Match: *\r\n", 201).await?, 412, "precondition-failed")?;
     let tag = format!("If-Match: {}\r\n", first.header("etag").ok_or("no tag")?);
-    assert_eq!(put(&tag, 202).await?.status, 200);
+    for other in ["If-Match: \u{e9}\r\n".to_owned(), "If-Match:\r\n".to_owned(), tag.replace(": ", ": W/")] {
+        check_problem(&put(&other, 200).await?, 412, "precondition-failed")
+            .map_err(|error| format!("{other}: {error}"))?;
+    }
+    assert_eq!(put(&format!("If-Match: \"other\"\r\n{tag}"), 202).await?.status, 200, "lines are one list");
     check_problem(&put(&tag, 203).await?, 412, "precondition-failed")?;
     check_problem(&node.request("DELETE", "/api/rules/a", &tag).await?, 412, "precondition-failed")?;
     // Of many that change the same state at once, one does.

@@ -156,14 +156,25 @@ async fn what_has_no_body_is_sent_none() -> TestResult {
             answer_of(&node, json!({"status": status, "content_type": "text/html"}), "", "x").await?;
         assert_eq!((nothing.status, nothing.body.len()), (status, 0));
     }
-    // What a rule answers runs in no origin of ours, unless the rule says otherwise.
+    // What a rule answers runs in no origin of ours, whatever the rule says.
     let page = json!({"content_type": "text/html", "body": "{{{request.body}}}"});
     let page = answer_of(&node, page, "", "<script>1</script>").await?;
-    assert!(page.header("content-security-policy").is_some_and(|policy| policy.starts_with("sandbox")));
+    assert_eq!(policies(&page), [SANDBOX]);
     let own = json!({"headers": {"Content-Security-Policy": "default-src 'self'"}, "body": "x"});
-    let own = answer_of(&node, own, "", "").await?;
-    assert_eq!(own.header("content-security-policy"), Some("default-src 'self'"));
+    assert_eq!(policies(&answer_of(&node, own, "", "").await?), ["default-src 'self'", SANDBOX]);
+    let worker = json!({"reply": {"headers": {"Service-Worker-Allowed": "/"}}});
+    let refused =
+        check_problem(&super::api(&node, "PUT", "/api/rules/a", &worker).await?, 400, "invalid-rule")?;
+    assert!(refused["detail"].as_str().is_some_and(|why| why.contains("service worker")), "{refused}");
     Ok(())
+}
+
+const SANDBOX: &str = "sandbox allow-scripts allow-forms";
+
+fn policies(answer: &Response) -> Vec<&str> {
+    let fields =
+        answer.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-security-policy"));
+    fields.filter_map(|(_, value)| std::str::from_utf8(value).ok()).collect()
 }
 
 async fn answer_kept(node: &Node, answer: &Response) -> Value {

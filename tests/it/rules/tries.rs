@@ -13,7 +13,8 @@ pub fn trials() -> Vec<Trial> {
             a_rule_is_tried_on_what_was_caught,
             a_rule_is_tried_on_what_was_made_up,
             trying_changes_nothing,
-            what_cannot_be_tried_is_said;
+            what_cannot_be_tried_is_said,
+            what_would_take_long_to_be_compiled_is_refused;
     }
 }
 
@@ -23,6 +24,34 @@ async fn attempt(node: &Node, order: Value) -> TestResult<Value> {
         return Err(format!("{order}: {} {}", answer.status, answer.text()).into());
     }
     answer.json()
+}
+
+/// Whoever may read may try rules, so that each of these could hold up a node.
+async fn what_would_take_long_to_be_compiled_is_refused() -> TestResult {
+    let node = Node::builder().start().await?;
+    let request = json!({"method": "GET", "endpoint": "a"});
+    let tags = |bytes: usize| "{{a}}".repeat(bytes / 5);
+    let header = json!(["X-A", tags(8_000)]);
+    let tried = |rule: Value| {
+        let (node, order) = (&node, json!({"rule": rule, "request": request}));
+        async move { api(node, "POST", "/api/rules/try", &order).await }
+    };
+    for (rule, detail) in [
+        (
+            json!({"match": {"at": "path", "matches": r"\w".repeat(30_000)}, "reply": {}}),
+            "at most 4096 bytes",
+        ),
+        (json!({"reply": {"headers": vec![header.clone(); 30]}}), "take too long to be compiled"),
+        (json!({"replies": vec![json!({"headers": [header]}); 30]}), "take too long to be compiled"),
+    ] {
+        let problem = check_problem(&tried(rule).await?, 400, "invalid-rule")?;
+        assert!(problem["detail"].as_str().is_some_and(|told| told.contains(detail)), "{problem}");
+    }
+    let large = json!({"match": {"at": "path", "equals": "x".repeat(300_000)}, "reply": {}});
+    check_problem(&tried(large).await?, 413, "body-too-large")?;
+    let body = json!({"rule": {"reply": {}}, "request": {"endpoint": "a", "body": "x".repeat(300_000)}});
+    assert_eq!(api(&node, "POST", "/api/rules/try", &body).await?.status, 200, "a body may be larger");
+    Ok(())
 }
 
 async fn a_rule_is_tried_on_what_was_caught() -> TestResult {

@@ -28,9 +28,9 @@ enum Request {
 }
 
 impl StreamBody {
-    pub(super) fn receive(&mut self, received: Result<Incoming, Fault>) {
+    pub(super) async fn receive(&mut self, received: Result<Incoming, Fault>) {
         match received {
-            Ok(Incoming::Text(text)) => self.obey(&text),
+            Ok(Incoming::Text(text)) => self.obey(&text).await,
             Ok(Incoming::Ping(payload)) => self.put_first([frames::frame(OpCode::Pong, &payload)], false),
             Ok(Incoming::Pong) => {}
             ending => {
@@ -54,11 +54,11 @@ impl StreamBody {
         }
     }
 
-    fn obey(&mut self, text: &[u8]) {
+    async fn obey(&mut self, text: &[u8]) {
         let changed = match serde_json::from_slice(text) {
             Ok(Request::Subscribe { endpoint, method, body, r#match }) => {
                 let form = body.as_deref().map_or(Some(self.subscriber.form()), BodyForm::parse);
-                let wanted = self.reader.wanted.changed(r#match.as_ref());
+                let wanted = self.reader.wanted.changed(r#match).await;
                 match (filter(&endpoint, &method, self.reader.leave.identity()), form, wanted) {
                     (Ok(filter), Some(form), Ok(wanted)) => {
                         self.give_back();

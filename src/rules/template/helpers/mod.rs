@@ -22,6 +22,7 @@ use super::RenderError;
 use super::budget::Budget;
 use super::value::{self, Datum, Number};
 use crate::rules::json_path::Query;
+use crate::rules::work::Work;
 
 /// Every helper with what it does, in one line. The blocks are among them.
 pub const HELPERS: &[(&str, &str)] = &[
@@ -114,9 +115,9 @@ pub fn find(name: &str) -> Option<&'static Helper> {
 }
 
 /// Prepares a literal second argument; the error is a message.
-pub fn prepare(name: &str, literal: &str) -> Result<Option<Prepared>, String> {
+pub fn prepare(name: &str, literal: &str, work: &mut Work) -> Result<Option<Prepared>, String> {
     match name {
-        "regex" => text::Pattern::compile(literal).map(Prepared::Pattern).map(Some),
+        "regex" => text::Pattern::compile(literal, work).map(Prepared::Pattern).map(Some),
         "jsonPath" => Query::parse(literal).map(Prepared::JsonPath).map(Some),
         _ => Ok(None),
     }

@@ -1,11 +1,13 @@
 //! Texts, counted in characters.
 
-use regex::{Regex, RegexBuilder};
+use regex_automata::meta::Regex;
 use serde_json::Value;
 
 use super::{Given, Helper, Prepared, Run, whole};
+use crate::rules::pattern::{Grammar, compiled, parsed};
 use crate::rules::template::RenderError;
 use crate::rules::template::value::{self, Datum};
+use crate::rules::work::Work;
 
 const PATTERN_BYTES_MAX: usize = 1024;
 /// Sizes of compiled patterns that are told apart. Most are in the first; Unicode's `\w` alone is in the third.
@@ -13,7 +15,7 @@ const COMPILED_BYTES: [usize; 4] = [4 << 10, 16 << 10, 64 << 10, 256 << 10];
 /// A search takes time as the product of pattern and text at worst, and cannot be interrupted. At this product
 /// the worst patterns take some tenths of a second.
 const SEARCH_MAX: usize = 4 << 30;
-const PATTERN_DEPTH_MAX: u32 = 32;
+const GRAMMAR: Grammar = Grammar { ignore_case: false, utf8: true, depth_max: 32 };
 /// Compiling a pattern that is no literal costs time in every rendering.
 const COMPILE_STEPS: u64 = 100;
 
@@ -38,16 +40,15 @@ pub struct Pattern {
 
 impl Pattern {
     /// Compiles within bounds; the error is a message.
-    pub fn compile(pattern: &str) -> Result<Self, String> {
+    pub fn compile(pattern: &str, work: &mut Work) -> Result<Self, String> {
         if pattern.len() > PATTERN_BYTES_MAX {
             return Err(format!("a regular expression has at most {PATTERN_BYTES_MAX} bytes"));
         }
-        for compiled_bytes in COMPILED_BYTES {
-            let mut builder = RegexBuilder::new(pattern);
-            match builder.size_limit(compiled_bytes).nest_limit(PATTERN_DEPTH_MAX).build() {
-                Ok(regex) => return Ok(Self { regex, text_bytes_max: SEARCH_MAX / compiled_bytes }),
-                Err(regex::Error::CompiledTooBig(_)) => {}
-                Err(error) => return Err(format!("the regular expression cannot be read: {error}")),
+        let unreadable = |why| format!("the regular expression cannot be read: {why}");
+        let parsed = parsed(pattern, GRAMMAR, work).map_err(unreadable)?;
+        for bytes in COMPILED_BYTES {
+            if let Some(regex) = compiled(&parsed, GRAMMAR, bytes, None, work).map_err(unreadable)? {
+                return Ok(Self { regex, text_bytes_max: SEARCH_MAX / bytes });
             }
         }
         Err("the regular expression is too large".to_owned())
@@ -100,7 +101,8 @@ fn regex<'s>(given: &mut Given<'_, 's>) -> Run<'s> {
         Some(Prepared::Pattern(pattern)) => pattern,
         _ => {
             given.budget.charge(COMPILE_STEPS)?;
-            compiled = Pattern::compile(&given.text(1)?).map_err(|why| given.error(why))?;
+            let mut work = Work::of_request();
+            compiled = Pattern::compile(&given.text(1)?, &mut work).map_err(|why| given.error(why))?;
             &compiled
         }
     };
@@ -110,15 +112,19 @@ fn regex<'s>(given: &mut Given<'_, 's>) -> Run<'s> {
     if text.len() > pattern.text_bytes_max {
         return given.unfit(format!("the text has more than {} bytes", pattern.text_bytes_max));
     }
-    let Some(captures) = pattern.regex.captures(&text) else { return Ok(Datum::Missing) };
+    let mut captures = pattern.regex.create_captures();
+    pattern.regex.captures(text.as_ref(), &mut captures);
+    if !captures.is_match() {
+        return Ok(Datum::Missing);
+    }
     let group = match given.option("group") {
-        None => captures.get(usize::from(captures.len() > 1)),
+        None => captures.get_group(usize::from(captures.group_len() > 1)),
         Some(number) if whole(number).is_some() => whole(number)
             .and_then(|number| usize::try_from(number).ok())
-            .and_then(|number| captures.get(number)),
-        Some(name) => captures.name(&value::text(name, given.budget.bytes_max())?),
+            .and_then(|number| captures.get_group(number)),
+        Some(name) => captures.get_group_by_name(&value::text(name, given.budget.bytes_max())?),
     };
-    Ok(group.map_or(Datum::Missing, |group| Datum::text(group.as_str())))
+    Ok(group.map_or(Datum::Missing, |group| Datum::text(&text[group.range()])))
 }
 
 fn split<'s>(given: &mut Given<'_, 's>) -> Run<'s> {
@@ -181,11 +187,14 @@ mod tests {
             (r"((((a{10}){10}){10}){10}){10}", false),
             (r"\w{500}", false),
         ];
+        let compile = |pattern: &str| Pattern::compile(pattern, &mut Work::of_rule());
         for (pattern, fits) in table {
-            assert_eq!(Pattern::compile(pattern).is_ok(), fits, "{pattern}");
+            assert_eq!(compile(pattern).is_ok(), fits, "{pattern}");
         }
-        assert!(Pattern::compile(&"(".repeat(500)).is_err());
-        assert!(Pattern::compile(&format!("{}a{}", "(".repeat(500), ")".repeat(500))).is_err());
-        assert!(Pattern::compile(&"a".repeat(PATTERN_BYTES_MAX + 1)).is_err());
+        assert!(compile(&"(".repeat(500)).is_err());
+        assert!(compile(&format!("{}a{}", "(".repeat(500), ")".repeat(500))).is_err());
+        assert!(compile(&"a".repeat(PATTERN_BYTES_MAX + 1)).is_err());
+        let classes = compile(&format!("(?i){}", r"[\s\S]".repeat(30))).unwrap_err();
+        assert!(classes.contains("too many classes"), "{classes}");
     }
 }

@@ -32,7 +32,7 @@ fn loops_end_by_steps_bytes_or_time() {
     let endless = RenderLimits { steps_max: u64::MAX, ..LIMITS };
     for call in ["trim 1", "regex @root.long \"(x*)*y\"", "upper @root.long", "hash \"sha512\" @root.long"] {
         let source = nested(&format!("{{{{#if ({call})}}}}{{{{/if}}}}"));
-        let template = Template::compile(&source, Escape::None, &OPTIONS).unwrap();
+        let template = Template::compile(&source, Escape::None, &OPTIONS, &mut Work::of_rule()).unwrap();
         assert_eq!(template.render(&context, &endless), Err(RenderError::TooSlow), "{call}");
     }
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
@@ -71,7 +71,7 @@ fn a_single_call_takes_no_longer_than_a_moment() {
         "{{jsonPointer deeper \"/0/0\"}}",
     ] {
         let started = Instant::now();
-        let template = Template::compile(source, Escape::None, &OPTIONS).unwrap();
+        let template = Template::compile(source, Escape::None, &OPTIONS, &mut Work::of_rule()).unwrap();
         let outcome = template.render(&context, &limits);
         assert!(
             started.elapsed() < Duration::from_secs(3),
@@ -85,8 +85,8 @@ fn a_single_call_takes_no_longer_than_a_moment() {
 fn a_large_source_is_read_in_time() {
     let started = Instant::now();
     let source = |tags: usize| "{{a}}\n          ".repeat(tags);
-    assert!(Template::compile(&source(1000), Escape::None, &OPTIONS).is_ok());
-    let refused = Template::compile(&source(1100), Escape::None, &OPTIONS).map(drop);
+    assert!(Template::compile(&source(1000), Escape::None, &OPTIONS, &mut Work::of_rule()).is_ok());
+    let refused = Template::compile(&source(1100), Escape::None, &OPTIONS, &mut Work::of_rule()).map(drop);
     assert!(refused.is_err_and(|error| error.message.contains("tags")));
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
@@ -165,7 +165,7 @@ proptest! {
     fn no_text_makes_it_panic(source in prop_oneof![pieces(), any::<String>()]) {
         let context = json!({ "a": "é", "b": [1, { "c": null }] });
         for options in [&OPTIONS, &STRICT] {
-            match Template::compile(&source, Escape::Json, options) {
+            match Template::compile(&source, Escape::Json, options, &mut Work::of_rule()) {
                 Ok(template) => drop(template.render(&context, &LIMITS)),
                 Err(error) => prop_assert!(!error.message.contains("the template cannot be read"), "the parser panics"),
             }
@@ -179,7 +179,7 @@ proptest! {
     ) {
         let list: Vec<String> = (0..arguments.len()).map(|index| format!("a.[{index}]")).collect();
         let source = format!("{{{{{helper} {}}}}}", list.join(" "));
-        if let Ok(template) = Template::compile(&source, Escape::Html, &OPTIONS) {
+        if let Ok(template) = Template::compile(&source, Escape::Html, &OPTIONS, &mut Work::of_rule()) {
             drop(template.render(&json!({ "a": arguments }), &LIMITS));
         }
     }

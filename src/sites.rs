@@ -1,4 +1,4 @@
-//! How often an address may be wrong.
+//! How often a site may do something: it is an address, or a network where one is had as easily.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -6,17 +6,24 @@ use std::num::NonZeroU32;
 use governor::clock::Clock as _;
 use governor::{DefaultKeyedRateLimiter, Quota};
 
-/// Addresses that are remembered at a time; past it further ones are refused as if they had failed too often,
-/// until some are forgotten.
-const ADDRESSES_MAX: usize = 100_000;
+/// Sites that are remembered at a time; past it all are refused as if they came too often, until some are forgotten.
+const SITES_MAX: usize = 100_000;
 
-/// Counts failures by address. Who is right is never counted.
-pub struct Failures(Option<DefaultKeyedRateLimiter<IpAddr>>);
+/// Counts by site.
+pub struct Sites(Option<DefaultKeyedRateLimiter<IpAddr>>);
 
-impl Failures {
+impl Sites {
     /// 0: no limit.
-    pub fn new(per_minute_max: u32) -> Self {
-        let quota = NonZeroU32::new(per_minute_max).map(Quota::per_minute);
+    pub fn per_second(most: u32) -> Self {
+        Self::new(NonZeroU32::new(most).map(Quota::per_second))
+    }
+
+    /// 0: no limit.
+    pub fn per_minute(most: u32) -> Self {
+        Self::new(NonZeroU32::new(most).map(Quota::per_minute))
+    }
+
+    fn new(quota: Option<Quota>) -> Self {
         Self(quota.map(DefaultKeyedRateLimiter::keyed))
     }
 
@@ -26,7 +33,7 @@ impl Failures {
     /// Where it is one too many: with the seconds until the next one is heard.
     pub fn count(&self, client: IpAddr) -> Result<(), u32> {
         let Some(limiter) = &self.0 else { return Ok(()) };
-        if limiter.len() >= ADDRESSES_MAX {
+        if limiter.len() >= SITES_MAX {
             return Err(1);
         }
         limiter.check_key(&of_one_site(client)).map_err(|early| {
@@ -35,7 +42,7 @@ impl Failures {
         })
     }
 
-    /// Forgets addresses that have been quiet. Called again and again.
+    /// Forgets sites that have been quiet. Called again and again.
     pub fn forget(&self) {
         if let Some(limiter) = &self.0 {
             limiter.retain_recent();
@@ -57,7 +64,7 @@ mod tests {
 
     #[test]
     fn each_address_has_its_own_count_and_a_network_of_ipv6_one() {
-        let failures = Failures::new(2);
+        let failures = Sites::per_minute(2);
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         assert!(failures.count(address("192.0.2.1")).is_ok() && failures.count(address("192.0.2.1")).is_ok());
         let wait = failures.count(address("::ffff:192.0.2.1")).unwrap_err();
@@ -68,7 +75,15 @@ mod tests {
         );
         assert!(failures.count(address("2001:db8::3")).is_err());
         assert!(failures.count(address("2001:db8:0:1::1")).is_ok());
-        let unlimited = Failures::new(0);
+        let unlimited = Sites::per_minute(0);
         assert!((0..1000).all(|_| unlimited.count(address("192.0.2.1")).is_ok()));
+    }
+
+    #[test]
+    fn so_many_sites_are_remembered_and_no_more() {
+        let sites = Sites::per_second(1);
+        let site = |number: usize| IpAddr::from(Ipv6Addr::from_bits((number as u128) << 64));
+        assert!((0..SITES_MAX).all(|number| sites.count(site(number)).is_ok()));
+        assert!(sites.count(site(SITES_MAX)).is_err());
     }
 }
