@@ -245,9 +245,12 @@ mod tests {
 
     use super::*;
 
+    type Line<'a> = (&'static str, &'a [u8]);
+    type Authority = (&'static str, Option<u16>);
+
     const PEER: &str = "10.0.0.1";
 
-    fn told_by(family: ProxyHeaders, lines: &[(&'static str, &[u8])]) -> Told {
+    fn told_by(family: ProxyHeaders, lines: &[Line<'_>]) -> Told {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
@@ -255,10 +258,9 @@ mod tests {
         told(&headers, family, PEER.parse().unwrap(), &["10.0.0.0/8".parse().unwrap()])
     }
 
-    fn check(family: ProxyHeaders, table: &[(&[(&'static str, &[u8])], &str)]) {
+    fn check(family: ProxyHeaders, table: &[(&[Line<'_>], &str)]) {
         for (lines, client) in table {
-            let shown: Vec<_> =
-                lines.iter().map(|(name, value)| (name, String::from_utf8_lossy(value))).collect();
+            let shown: Vec<_> = lines.iter().map(|(_, value)| String::from_utf8_lossy(value)).collect();
             assert_eq!(told_by(family, lines).client.to_string(), *client, "{shown:?}");
         }
     }
@@ -369,7 +371,7 @@ mod tests {
 
     #[test]
     fn hosts_and_ports_are_taken_where_they_are_such() {
-        let table: [(&[u8], &[u8], Option<(&str, Option<u16>)>); 13] = [
+        let table: [(&[u8], &[u8], Option<Authority>); 13] = [
             (b"a.example", b"", Some(("a.example", None))),
             (b"a.example:8443", b"99", Some(("a.example", Some(8443)))),
             (b"a.example", b"8443", Some(("a.example", Some(8443)))),

@@ -44,6 +44,10 @@ fn request() -> Value {
         "body": "line\nend\n"})
 }
 
+fn compiled(pattern: &str) -> Result<operator::Pattern, Invalid> {
+    operator::pattern(pattern, false, 1 << 20, operator::Kept::Much, &mut Work::of_rule())
+}
+
 #[test]
 fn each_kind_searches_its_part() {
     let table = [
@@ -268,7 +272,7 @@ fn verdicts_are_those_of_python() {
     ];
     for (python, verdicts) in table {
         let translated = pattern::translate("", python).unwrap_or_else(|why| panic!("{python}: {why}"));
-        let compiled = operator::pattern(&translated, false, 65_536, operator::Kept::Much).unwrap();
+        let compiled = compiled(&translated).unwrap();
         let found = texts.map(|text| if compiled.is_found(text.as_bytes()) { '1' } else { '0' });
         assert_eq!(found.iter().collect::<String>(), verdicts, "{python}");
     }
@@ -369,7 +373,7 @@ proptest! {
     #[test]
     fn whatever_is_translated_is_a_pattern(python in r"([a-c(){}\[\]|*+?^$.,:=!<>#\\PxuiZbd0-9&~-]|\(\?|é){0,20}") {
         if let Ok(translated) = pattern::translate("", &python) {
-            prop_assert!(operator::pattern(&translated, false, 1 << 20, operator::Kept::Much).is_ok(), "{} {}", python, translated);
+            prop_assert!(compiled(&translated).is_ok(), "{} {}", python, translated);
         }
     }
 }
