@@ -127,6 +127,7 @@ pub struct Metrics {
     pub subscribers_catching_up: Gauge,
     pub waiters: Gauge,
     pub inquiry_expression_bytes: Gauge,
+    pub api_in_flight_bytes: Gauge,
     pub slow_subscribers: Counter,
     pub deliveries: Counter,
     pub capture_sockets: Gauge,
@@ -238,6 +239,11 @@ impl Metrics {
                 Gauge::default()
             ),
             waiters: register!("waiters", "Waits for captures that go on now", Gauge::default()),
+            api_in_flight_bytes: register!(
+                "api_in_flight_bytes",
+                "Memory of documents and answers of the API that are on their way",
+                Gauge::default()
+            ),
             inquiry_expression_bytes: register!(
                 "inquiry_expression_bytes",
                 "Memory for the compiled expressions of inquiries, waits and streams, in bytes",

@@ -134,6 +134,7 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         ("inquiry.scans_max", inquiry.scans_max),
         ("database.pool_max", database.pool_max),
         ("api.page_default", settings.api.page_default as usize),
+        ("api.in_flight_bytes_max", settings.api.in_flight_bytes_max),
         ("retention.step_captures", settings.retention.step_captures as usize),
         ("reports.rows_per_minute_max", settings.reports.rows_per_minute_max as usize),
         ("reports.answer_rows_max", settings.reports.answer_rows_max as usize),

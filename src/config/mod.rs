@@ -213,6 +213,7 @@ pub struct CorsRules {
 #[serde(deny_unknown_fields)]
 pub struct Api {
     pub enabled: bool,
+    pub in_flight_bytes_max: usize,
     body_timeout_ms: u64,
     pub page_default: u32,
     pub page_max: u32,

@@ -14,6 +14,7 @@ mod operations;
 mod problem;
 mod reply;
 mod request_id;
+mod room;
 mod routes;
 mod server;
 mod socket;

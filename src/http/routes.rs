@@ -11,7 +11,7 @@ use super::net::net;
 use super::problem::{Kind, Problem};
 use super::server::Surface;
 use super::state::State;
-use super::{api, auth, capture, cors_of_api, operations, socket};
+use super::{api, auth, capture, cors_of_api, operations, room, socket};
 use crate::model::Scope;
 use Needs::{Admin, Nothing, Read, ReadAll, Write, WriteAll};
 
@@ -74,6 +74,7 @@ pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
             }
         }
         let scope = web::scope(API)
+            .wrap(from_fn(room::for_answers))
             .wrap(from_fn(auth::guard))
             .wrap(cors_of_api(settings))
             .wrap(from_fn(net))

@@ -17,6 +17,7 @@ use crate::config::Settings;
 use crate::database::Database;
 use crate::feed::{Hub, Publisher};
 use crate::http::problem::{Kind, Problem};
+use crate::http::room::Room;
 use crate::inquiry::Inquiries;
 use crate::intake::{Budget, Intake, Reserved};
 use crate::metrics::Metrics;
@@ -49,6 +50,8 @@ pub struct State {
     pub sockets: Arc<Semaphore>,
     /// Places for waits.
     pub waiters: Arc<Semaphore>,
+    /// For documents and answers of the API.
+    pub room: Room,
     /// What expressions of inquiries, waits and streams hold.
     expressions: Arc<Budget>,
     compiling: Arc<Semaphore>,
@@ -78,6 +81,11 @@ impl State {
             subscribers: Arc::new(Semaphore::new(settings.stream.subscribers_max)),
             sockets: Arc::new(Semaphore::new(settings.capture.websocket.sockets_max)),
             waiters: Arc::new(Semaphore::new(settings.inquiry.waiters_max)),
+            room: Room::new(
+                Budget::new(settings.api.in_flight_bytes_max, metrics.api_in_flight_bytes.clone()),
+                settings.api.in_flight_bytes_max,
+                settings.journal.retry_after_s,
+            ),
             expressions: Budget::new(
                 settings.inquiry.expressions_bytes_max,
                 metrics.inquiry_expression_bytes.clone(),

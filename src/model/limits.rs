@@ -12,6 +12,9 @@ pub const GLOB_BYTES_MAX: usize = 512;
 /// Patterns and methods that one subscription may name.
 pub const FILTER_TERMS_MAX: usize = 64;
 
+/// A page of a listing ends where it has so many bytes, whatever its limit; the cursor goes on from there.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
 /// Longest name of a token, in bytes.
 pub const TOKEN_NAME_BYTES_MAX: usize = 100;
 

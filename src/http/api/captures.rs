@@ -10,16 +10,21 @@ use uuid::Uuid;
 
 use super::exports;
 use super::query::{Query, invalid};
+use crate::access::Places;
 use crate::feed::LargeEvent;
 use crate::http::auth::Caller;
 use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
 use crate::http::socket::CHUNK_BYTES;
 use crate::http::state::State;
+use crate::model::limits::PAGE_BYTES_MAX;
 use crate::model::wire::{self, BodyForm, Written};
 use crate::model::{BodyContent, Capture, Cursor, EndpointCode};
 use crate::storage::journal::{Listing, Order};
 use crate::storage::{self};
+
+/// Captures that a listing reads at a time.
+const ROWS_AT_A_TIME: u32 = 100;
 
 /// A page of captures: `{"captures":[...],"next":"<cursor>"}`, where `next` is null behind the last.
 pub async fn list(
@@ -45,7 +50,7 @@ pub async fn list(
     if let Some(cursor) = cursor {
         check_place(cursor, &state).await?;
     }
-    let listing = Listing {
+    let mut listing = Listing {
         endpoint: query.parsed("endpoint", EndpointCode::parse)?,
         within: caller.0.pattern.clone(),
         method: query.one("method").map(str::to_owned),
@@ -59,25 +64,47 @@ pub async fn list(
         behind: cursor.map(|cursor| cursor.seq),
         limit: query.limit(settings.page_default, settings.page_max)?,
     };
-    let captures = storage::journal::list_captures(state.database.as_ref(), &listing).await?;
     let mut out = Vec::with_capacity(4096);
     out.extend_from_slice(b"{\"captures\":[");
-    for (i, (seq, capture)) in captures.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        wire::write_capture(&mut out, places.number(*seq), capture, form, None);
-    }
+    let next = write_page(&mut out, &mut listing, form, &places, &state).await?;
     out.extend_from_slice(b"],\"next\":");
-    match captures.last() {
-        Some((seq, capture)) if captures.len() == listing.limit as usize => {
-            let cursor = Cursor::behind(state.hub.epoch(), *seq, capture.id);
-            wire::text(&mut out, &places.write(cursor));
-        }
-        _ => out.extend_from_slice(b"null"),
+    match next {
+        Some(next) => wire::text(&mut out, &places.write(next)),
+        None => out.extend_from_slice(b"null"),
     }
     out.push(b'}');
     Ok(HttpResponse::Ok().content_type(ContentType::json()).body(out))
+}
+
+/// Writes captures until there are so many, or the page has its bytes; where to go on, unless there are no more. They
+/// are read some at a time, so that little is held beside what is written.
+async fn write_page(
+    out: &mut Vec<u8>,
+    listing: &mut Listing,
+    form: BodyForm,
+    places: &Places,
+    state: &State,
+) -> Result<Option<Cursor>, Problem> {
+    let most = listing.limit;
+    let mut left = most;
+    loop {
+        listing.limit = left.min(ROWS_AT_A_TIME);
+        let captures = storage::journal::list_captures(state.database.as_ref(), listing).await?;
+        for (seq, capture) in &captures {
+            if left < most {
+                out.push(b',');
+            }
+            wire::write_capture(out, places.number(*seq), capture, form, None);
+            left -= 1;
+            if left == 0 || out.len() >= PAGE_BYTES_MAX {
+                return Ok(Some(Cursor::behind(state.hub.epoch(), *seq, capture.id)));
+            }
+            listing.behind = Some(*seq);
+        }
+        if captures.len() < listing.limit as usize {
+            return Ok(None);
+        }
+    }
 }
 
 /// That a cursor is a place in this journal.

@@ -3,7 +3,7 @@
 
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 
@@ -11,6 +11,7 @@ use crate::http::auth::Caller;
 use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
+use crate::intake::Reserved;
 use crate::model::ConfigurationKind;
 use crate::model::time::rfc3339;
 use crate::rules::Invalid;
@@ -166,9 +167,9 @@ pub async fn read_document(
     caller: &Caller,
     state: &State,
     bytes_max: usize,
-) -> Result<Bytes, Problem> {
+) -> Result<Document, Problem> {
     let most = state.settings.api.body_timeout();
-    let body = tokio::time::timeout(most, read_body(payload, bytes_max)).await;
+    let body = tokio::time::timeout(most, read_body(payload, state, bytes_max)).await;
     let body = body.map_err(|_| {
         let why = format!("a document takes at most {} ms", most.as_millis());
         Problem::because(Kind::BodyTimeout, why)
@@ -177,8 +178,22 @@ pub async fn read_document(
     Ok(body)
 }
 
-async fn read_body(payload: &mut web::Payload, bytes_max: usize) -> Result<Bytes, Problem> {
-    let mut body = BytesMut::new();
+/// A document as it came, and the room that it takes.
+pub struct Document {
+    bytes: BytesMut,
+    _held: Option<Reserved>,
+}
+
+impl std::ops::Deref for Document {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+async fn read_body(payload: &mut web::Payload, state: &State, bytes_max: usize) -> Result<Document, Problem> {
+    let (mut body, mut held) = (BytesMut::new(), None);
     while let Some(piece) = payload.next().await {
         let piece = piece.map_err(|error| Problem::because(Kind::BadRequest, error))?;
         if body.len() + piece.len() > bytes_max {
@@ -186,8 +201,9 @@ async fn read_body(payload: &mut web::Payload, bytes_max: usize) -> Result<Bytes
             return Err(Problem::because(Kind::BodyTooLarge, why));
         }
         body.extend_from_slice(&piece);
+        state.room.make(body.capacity(), &mut held)?;
     }
-    Ok(body.freeze())
+    Ok(Document { bytes: body, _held: held })
 }
 
 /// How a mistake in a document is answered that asks something, and is not kept.

@@ -18,6 +18,7 @@ use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
 use crate::inquiry::{Found, Judge, Question};
+use crate::model::limits::PAGE_BYTES_MAX;
 use crate::model::time::rfc3339;
 use crate::model::wire::{self, BodyForm};
 use crate::model::{Capture, Cursor};
@@ -188,7 +189,7 @@ fn written(found: Found, places: &Places) -> Option<String> {
     found.next.map(|next| places.write(next))
 }
 
-/// Writes what matches, up to a number.
+/// Writes what matches, up to a number, and to the bytes of a page.
 struct Page<'a> {
     out: Vec<u8>,
     left: u64,
@@ -211,7 +212,8 @@ impl Judge for Page<'_> {
         }
         wire::write_capture(&mut self.out, self.places.number(seq), capture, self.form, None);
         self.left = self.left.saturating_sub(1);
-        if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let is_full = self.left == 0 || self.out.len() >= PAGE_BYTES_MAX;
+        if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 

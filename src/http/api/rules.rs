@@ -12,6 +12,7 @@ use crate::http::auth::Caller;
 use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
+use crate::model::limits::PAGE_BYTES_MAX;
 use crate::model::{ConfigurationKind, Glob};
 use crate::rules::rule::check_name;
 use crate::rules::states::{SCENARIOS_END, count_of, scenario_key, sequence_key};
@@ -51,8 +52,15 @@ pub async fn list(
             break;
         }
     }
-    items.truncate(limit as usize);
-    let last = items.last().filter(|_| items.len() == limit as usize);
+    let sums = items.iter().scan(0, |sum, item| {
+        let before = *sum;
+        *sum += item.document.as_deref().map_or(0, str::len);
+        Some(before)
+    });
+    let fitting = sums.take_while(|before| *before < PAGE_BYTES_MAX).count().min(limit as usize);
+    let is_cut = fitting < items.len() || fitting == limit as usize;
+    items.truncate(fitting);
+    let last = items.last().filter(|_| is_cut);
     let next = last.map(|item| state.access.behind(RULES, &item.name));
     let rules: Vec<Value> = items.iter().map(|item| shown(item, "name")).collect();
     Ok(HttpResponse::Ok().json(json!({"rules": rules, "next": next})))

@@ -20,8 +20,8 @@ use crate::model::time::parse_rfc3339;
 use crate::model::wire::BodyForm;
 use crate::model::{Filter, Glob, Since};
 
-/// The largest message that a subscriber may send, in bytes.
-const CLIENT_MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// The largest message that a subscriber may send, in bytes. Each may hold one that never ends.
+const CLIENT_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 /// Subscribes.
 pub async fn stream(
