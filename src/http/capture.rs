@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, Version};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use tracing::field::Empty;
 use super::answer::{Answer, answer, dribbled};
 use super::client::Ends;
 use super::drain::draining;
+use super::misread::{announced, within_announced};
 use super::net::{unpanicked, unsent};
 use super::problem::{Kind, Problem, of_refusal};
 use super::state::State;
@@ -35,7 +36,7 @@ const CAPTURE_ID: HeaderName = HeaderName::from_static("x-creel-capture-id");
 pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
     let started = Instant::now();
     let received_us = state.clock.now_us();
-    let mut payload = payload.into_inner();
+    let mut payload = within_announced(request.head(), payload.into_inner());
     let span = tracing::debug_span!("capture", method = %request.method(), status = Empty);
     let caught = unpanicked(catch(&request, &mut payload, &state, started, received_us));
     let caught = caught.instrument(span.clone()).await;
@@ -90,7 +91,7 @@ async fn catch(
     };
 
     let id = head.id;
-    let announced = announced(request);
+    let announced = announced(request.headers());
     let mut reception = Reception::begin(state.intake.clone(), head, announced).await.map_err(refused)?;
     // What follows a CONNECT or an upgrade is no body.
     let ending = if unopened.is_some() || request.method() == Method::CONNECT {
@@ -220,10 +221,6 @@ fn header_block_upto(headers: &HeaderMap, bytes_max: usize) -> HeaderBlock {
         }
     }
     block.finish()
-}
-
-fn announced(request: &HttpRequest) -> Option<u64> {
-    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Reads the body to its end, or to whatever ends it before.

@@ -8,6 +8,7 @@ mod client;
 mod cors;
 mod drain;
 mod headers;
+mod misread;
 mod net;
 mod operations;
 mod problem;

@@ -12,6 +12,7 @@ use actix_http::ws::{HandshakeError, handshake_response, verify_handshake};
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
+use super::misread::names_websocket;
 use super::problem::{Kind, Problem};
 
 /// A connection is handed at most so many bytes at a time.
@@ -19,8 +20,7 @@ pub const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Whether a request asks for a WebSocket.
 pub fn is_upgrade(request: &HttpRequest) -> bool {
-    let upgrade = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
-    request.head().upgrade() && upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+    names_websocket(request.headers()) && request.head().upgrade()
 }
 
 /// The answer that opens a WebSocket (RFC 6455, section 4.2.2).
