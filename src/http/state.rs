@@ -44,8 +44,8 @@ pub struct State {
     pub sockets: Arc<Semaphore>,
     /// Places for waits.
     pub waiters: Arc<Semaphore>,
-    /// What expressions of inquiries, waits and streams hold.
-    expressions: Arc<Budget>,
+    /// What expressions of inquiries, waits and streams hold, and what streams' clients are sending.
+    pub expressions: Arc<Budget>,
     pub render_limits: RenderLimits,
     /// Sockets that have begun to close.
     closing: AtomicU64,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 
 use crate::harness::client::{
-    Connection, Framing, Subscriber, WebSocket, check_exactly_once_in_order, opcode,
+    Connection, Framing, Subscriber, WebSocket, check_exactly_once_in_order, frame, opcode,
 };
 use crate::harness::node::Node;
 use crate::harness::{Needs, TestResult, eventually, trials};
@@ -20,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
             many_large_bodies_at_once_stay_within_bounds,
             readers_that_read_nothing_stay_within_bounds,
             what_is_begun_and_never_ended_stays_within_bounds,
+            messages_that_never_end_stay_within_bounds,
     }
 }
 
@@ -134,5 +135,39 @@ async fn what_is_begun_and_never_ended_stays_within_bounds() -> TestResult {
     };
     let ((), most) = watched(&node, holding).await?;
     assert!(most - idle < ROOM_BYTES, "memory has grown by {} MiB", (most - idle) / 1024 / 1024);
+    node.check_unharmed().await
+}
+
+/// More than may be in flight, and less than there may be sockets: some are held, the others are told to come back.
+async fn messages_that_never_end_stay_within_bounds() -> TestResult {
+    const SOCKETS: u32 = 400;
+    let node = Node::builder().setting("log.level", "warn").start().await?;
+    let idle = node.resident_bytes()?;
+    let begun = frame(opcode::BINARY, true, &[0; 1_000_000]);
+    let holding = async {
+        let mut sockets = Vec::new();
+        for _ in 0..SOCKETS {
+            let mut socket = WebSocket::open(&node.address(), "/r/begun", "").await?;
+            // Who finds no room may find the connection closed.
+            drop(socket.send_raw(&begun).await);
+            sockets.push(socket);
+        }
+        eventually(SOON, "who found no room is gone, and all else is held", || async {
+            let refused = node.outcomes("bodies_full").await;
+            let held = node.metric("creel_capture_sockets").await;
+            let bytes = node.metric("creel_bodies_in_flight_bytes").await.unwrap_or_default();
+            held.is_ok_and(|held| held + refused == f64::from(SOCKETS) && bytes >= held * 1_000_000.0)
+        })
+        .await;
+        TestResult::Ok(sockets)
+    };
+    let (sockets, most) = watched(&node, holding).await?;
+    assert!(node.outcomes("bodies_full").await > 0.0, "all found room");
+    assert!(most - idle < ROOM_BYTES, "memory has grown by {} MiB", (most - idle) / 1024 / 1024);
+    drop(sockets);
+    eventually(SOON, "their memory is free again", || async {
+        node.metric("creel_bodies_in_flight_bytes").await.is_ok_and(|bytes| bytes == 0.0)
+    })
+    .await;
     node.check_unharmed().await
 }

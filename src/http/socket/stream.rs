@@ -64,7 +64,8 @@ pub async fn stream(
             .insert_header((header::CACHE_CONTROL, "no-cache, no-store"))
             .insert_header(("X-Accel-Buffering", "no"));
     }
-    let messages = upgrade.then(|| Messages::new(payload.into_inner(), CLIENT_MESSAGE_BYTES_MAX));
+    let messages = upgrade
+        .then(|| Messages::new(payload.into_inner(), CLIENT_MESSAGE_BYTES_MAX, state.expressions.clone()));
     let leave = state.access.leave(caller.0);
     let reader = Reader { wanted, places, leave };
     let body = StreamBody::new(state, subscriber, reader, framing, messages, permit);
