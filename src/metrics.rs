@@ -16,7 +16,7 @@ pub enum Outcome {
     Kept,
     /// Kept, with the body cut at the limit; the sender got a 413.
     Truncated,
-    /// Kept, with the body as far as it came: the sender went away.
+    /// Kept, with the body as far as it came: the sender went away, or broke the rules of its WebSocket.
     Incomplete,
     /// Kept, with the body as far as it came: the sender fell silent.
     TimedOut,
@@ -66,6 +66,11 @@ macro_rules! label_values {
             fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
                 encoder.write_str(match self { $(Self::$variant => $value),+ })
             }
+        }
+
+        #[cfg(test)]
+        impl $type {
+            const VALUES: &[&str] = &[$($value),+];
         }
     };
 }
@@ -207,7 +212,7 @@ impl Metrics {
             ),
             bodies_in_flight_bytes: register!(
                 "bodies_in_flight",
-                "Memory of bodies being received",
+                "Memory of bodies and messages being received",
                 Unit::Bytes,
                 Gauge::default()
             ),
@@ -326,5 +331,29 @@ impl Metrics {
         let mut out = String::new();
         text::encode(&mut out, &self.registry).expect("writing to a String cannot fail");
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_label_is_documented() {
+        let rows = |page: &str, beginning: &str| {
+            let page = format!("{}/docs/{page}", env!("CARGO_MANIFEST_DIR"));
+            let page = std::fs::read_to_string(page).expect("it is there");
+            page.lines().filter(|line| line.starts_with(beginning)).map(str::to_owned).collect::<Vec<_>>()
+        };
+        // The refusals stand beside their limits.
+        let mut outcomes = rows("api.md", "| `creel_captures_total{outcome}`");
+        outcomes.extend(rows("capture.md", "| "));
+        let ways = rows("api.md", "| `creel_feed_events_total{way}`");
+        for (rows, values) in [(outcomes, Outcome::VALUES), (ways, Way::VALUES)] {
+            for value in values {
+                let quoted = format!("`{value}`");
+                assert!(rows.iter().any(|row| row.contains(&quoted)), "no row of the docs has {quoted}");
+            }
+        }
     }
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::dev::Payload;
-use actix_web::error::PayloadError;
-use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, Version};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use tracing::field::Empty;
 use super::answer::{Answer, answer, dribbled};
 use super::client::Ends;
 use super::drain::draining;
+use super::misread::{announced, body_of, within_announced};
 use super::net::{framed, unpanicked};
 use super::problem::{Kind, Problem, of_refusal};
 use super::state::State;
@@ -36,7 +36,7 @@ const CAPTURE_ID: HeaderName = HeaderName::from_static("x-creel-capture-id");
 pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
     let started = Instant::now();
     let received_us = state.clock.now_us();
-    let mut payload = payload.into_inner();
+    let mut payload = within_announced(request.head(), payload.into_inner());
     let span = tracing::debug_span!("capture", method = %request.method(), status = Empty);
     let caught = unpanicked(catch(&request, &mut payload, &state, started, received_us));
     let caught = caught.instrument(span.clone()).await;
@@ -91,10 +91,10 @@ async fn catch(
 
     let id = head.id;
     let is_preflight = head.is_preflight();
-    let announced = announced(request);
+    let announced = announced(request.headers());
     let mut reception = Reception::begin(state.intake.clone(), head, announced).await.map_err(refused)?;
-    if is_endless(request) {
-        *payload = up_to(payload.take(), announced.unwrap_or(0));
+    if unopened.is_some() {
+        *payload = body_of(request.head(), payload.take());
     }
     let ending = receive(&mut reception, payload, state).await.map_err(refused)?;
     let choice = choose(ending, is_preflight, unopened.as_ref());
@@ -224,30 +224,6 @@ fn header_block_upto(headers: &HeaderMap, bytes_max: usize) -> HeaderBlock {
         }
     }
     block.finish()
-}
-
-fn announced(request: &HttpRequest) -> Option<u64> {
-    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Whether the framework hands on all that follows, to the connection's end: a body is only what was announced of it.
-fn is_endless(request: &HttpRequest) -> bool {
-    let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
-    !is_chunked && (request.method() == Method::CONNECT || socket::names_websocket(request))
-}
-
-/// So many octets; where there are fewer, the sender has gone.
-fn up_to(payload: Payload, length: u64) -> Payload {
-    let pieces = stream::try_unfold((payload, length), |(mut payload, left)| async move {
-        if left == 0 {
-            return Ok(None);
-        }
-        let mut piece = payload.next().await.unwrap_or(Err(PayloadError::Incomplete(None)))?;
-        piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-        let left = left - piece.len() as u64;
-        Ok(Some((piece, (payload, left))))
-    });
-    Payload::Stream { payload: Box::pin(pieces) }
 }
 
 /// Reads the body to its end, or to whatever ends it before.

@@ -9,6 +9,7 @@ mod cors;
 mod drain;
 mod forwarded;
 mod headers;
+mod misread;
 mod net;
 mod operations;
 mod problem;

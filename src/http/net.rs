@@ -18,6 +18,7 @@ use tracing::field::Empty;
 
 use super::drain::{Shared, draining};
 use super::headers::secure_headers;
+use super::misread::within_announced;
 use super::problem::{Kind, Problem};
 use super::request_id::{self, RequestId};
 
@@ -28,7 +29,7 @@ pub async fn net(
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let rest = match request.take_payload() {
         Payload::None => None,
-        body => Some(Shared::new(body)),
+        body => Some(Shared::new(within_announced(request.head(), body))),
     };
     // A connection that is upgraded has no body, and no end that could be waited for.
     let is_upgrade = request.headers().contains_key(header::UPGRADE);

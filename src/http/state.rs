@@ -52,8 +52,8 @@ pub struct State {
     pub waiters: Arc<Semaphore>,
     /// For documents and answers of the API.
     pub room: Room,
-    /// What expressions of inquiries, waits and streams hold.
-    expressions: Arc<Budget>,
+    /// What expressions of inquiries, waits and streams hold, and what streams' clients are sending.
+    pub expressions: Arc<Budget>,
     compiling: Arc<Semaphore>,
     pub render_limits: RenderLimits,
     /// Sockets that have begun to close.

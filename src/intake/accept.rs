@@ -103,7 +103,8 @@ impl Known {
 pub struct Intake {
     pub(super) database: Arc<dyn Database>,
     pub(super) journal: Journal,
-    pub(super) bodies: Arc<Budget>,
+    /// Memory for what is being received.
+    pub bodies: Arc<Budget>,
     pub(super) options: IntakeOptions,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: Shutdown,

@@ -34,6 +34,15 @@ impl<'a> Accept<'a> {
         fitting.max_by_key(|range| specificity(range)).map_or(0.0, |range| range.quality)
     }
 
+    /// Whether the type `kind/subtype` is meant by a range that is not for everything.
+    pub fn names(&self, media_type: &str) -> bool {
+        let (kind, subtype) = split(media_type);
+        self.0.iter().any(|range| {
+            range.kind.eq_ignore_ascii_case(kind)
+                && (range.subtype == "*" || range.subtype.eq_ignore_ascii_case(subtype))
+        })
+    }
+
     /// The place of the best of the types offered, the first of equals; None where none is acceptable.
     pub fn best<'t>(&self, offered: impl Iterator<Item = &'t str>) -> Option<usize> {
         let mut best = (None, 0.0);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 
 use crate::harness::client::{
-    Connection, Framing, Response, Subscriber, WebSocket, check_exactly_once_in_order, list_captures, opcode,
+    Connection, Framing, Response, Subscriber, WebSocket, check_exactly_once_in_order, frame, list_captures,
+    opcode,
 };
 use crate::harness::node::Node;
 use crate::harness::{Needs, TestResult, check_problem, eventually, trials};
@@ -23,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
             what_is_begun_and_never_ended_stays_within_bounds,
             documents_that_are_never_ended_stay_within_bounds,
             listings_that_nobody_reads_stay_within_bounds,
+            messages_that_never_end_stay_within_bounds,
     }
 }
 
@@ -259,5 +261,39 @@ async fn listings_that_nobody_reads_stay_within_bounds() -> TestResult {
     assert_eq!(listed.len(), CAPTURES, "a page that ends early goes on where it ended");
     let bytes = node.get("/api/captures?limit=500").await?.body.len();
     assert!((1 << 20..1 << 21).contains(&bytes), "{bytes}");
+    node.check_unharmed().await
+}
+
+/// More than may be in flight, and less than there may be sockets: some are held, the others are told to come back.
+async fn messages_that_never_end_stay_within_bounds() -> TestResult {
+    const SOCKETS: u32 = 400;
+    let node = Node::builder().setting("log.level", "warn").start().await?;
+    let idle = node.resident_bytes()?;
+    let begun = frame(opcode::BINARY, true, &[0; 1_000_000]);
+    let holding = async {
+        let mut sockets = Vec::new();
+        for _ in 0..SOCKETS {
+            let mut socket = WebSocket::open(&node.address(), "/r/begun", "").await?;
+            // Who finds no room may find the connection closed.
+            drop(socket.send_raw(&begun).await);
+            sockets.push(socket);
+        }
+        eventually(SOON, "who found no room is gone, and all else is held", || async {
+            let refused = node.outcomes("bodies_full").await;
+            let held = node.metric("creel_capture_sockets").await;
+            let bytes = node.metric("creel_bodies_in_flight_bytes").await.unwrap_or_default();
+            held.is_ok_and(|held| held + refused == f64::from(SOCKETS) && bytes >= held * 1_000_000.0)
+        })
+        .await;
+        TestResult::Ok(sockets)
+    };
+    let (sockets, most) = watched(&node, holding).await?;
+    assert!(node.outcomes("bodies_full").await > 0.0, "all found room");
+    assert!(most - idle < ROOM_BYTES, "memory has grown by {} MiB", (most - idle) / 1024 / 1024);
+    drop(sockets);
+    eventually(SOON, "their memory is free again", || async {
+        node.metric("creel_bodies_in_flight_bytes").await.is_ok_and(|bytes| bytes == 0.0)
+    })
+    .await;
     node.check_unharmed().await
 }

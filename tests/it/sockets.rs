@@ -17,10 +17,12 @@ pub fn trials() -> Vec<Trial> {
             fragments_are_one_message_and_pings_may_come_between,
             pings_are_answered_and_pongs_are_not_caught,
             a_message_over_the_limit_closes_with_1009,
+            a_message_that_finds_no_room_closes_with_1013,
             too_many_messages_close_with_1008,
             a_silent_socket_is_closed_and_one_that_answers_pings_is_not,
             close_codes_are_answered_or_refused_by_the_rules,
             a_peer_that_vanishes_is_a_close_with_1006,
+            a_message_that_does_not_end_is_kept_as_far_as_it_came,
             broken_frames_close_with_1002,
             text_that_is_not_utf8_closes_with_1007,
             a_frame_may_come_byte_by_byte,
@@ -37,6 +39,12 @@ async fn open(node: &Node, target: &str) -> TestResult<WebSocket> {
 
 async fn echoing() -> TestResult<Node> {
     Node::builder().setting("capture.websocket.echo", true).start().await
+}
+
+/// With so many bytes for bodies in flight.
+async fn echoing_within(bytes: u64) -> TestResult<Node> {
+    let node = Node::builder().setting("capture.websocket.echo", true);
+    node.setting("capture.bodies_in_flight_bytes_max", bytes).start().await
 }
 
 async fn a_socket_is_caught_from_its_open_to_its_close() -> TestResult {
@@ -151,6 +159,41 @@ async fn a_message_over_the_limit_closes_with_1009() -> TestResult {
     Ok(())
 }
 
+async fn a_message_that_finds_no_room_closes_with_1013() -> TestResult {
+    let node = echoing_within(3_000_000).await?;
+    let part = vec![7; 1_000_000];
+    let held = |at_least: f64| {
+        let node = &node;
+        eventually(Duration::from_secs(10), "what came is counted", move || async move {
+            node.metric("creel_bodies_in_flight_bytes").await.is_ok_and(|bytes| bytes >= at_least)
+        })
+    };
+    let mut first = open(&node, "/r/room").await?;
+    first.send_frame(opcode::BINARY, true, &part).await?;
+    held(1_000_000.0).await;
+    let mut second = open(&node, "/r/room").await?;
+    second.send_frame(opcode::BINARY, true, &part).await?;
+    held(2_000_000.0).await;
+    let mut third = open(&node, "/r/room").await?;
+    drop(third.send_frame(opcode::BINARY, true, &part).await);
+    assert_eq!(third.closed().await?.map(|(code, _)| code), Some(1013));
+    assert_eq!(node.outcomes("bodies_full").await, 1.0);
+    drop(third);
+    second.close(1000, "").await?;
+    second.closed().await?;
+    // Whoever was in time is served to the end, and gives back what it took.
+    first.send_frame(0x80 | opcode::CONTINUE, true, b"end").await?;
+    assert_eq!(first.next().await?.payload.len(), part.len() + 3);
+    eventually(Duration::from_secs(10), "the memory is free again", || async {
+        node.metric("creel_bodies_in_flight_bytes").await.is_ok_and(|bytes| bytes == 0.0)
+    })
+    .await;
+    let captures = node.captures_of("room", 7).await;
+    let refused: Vec<&Value> = captures.iter().filter(|c| c["websocket"]["close_code"] == 1013).collect();
+    assert_eq!(refused.len(), 1);
+    node.check_unharmed().await
+}
+
 async fn too_many_messages_close_with_1008() -> TestResult {
     let node = Node::builder().setting("capture.websocket.messages_max", 2).start().await?;
     let mut socket = open(&node, "/r/many").await?;
@@ -209,7 +252,8 @@ async fn close_codes_are_answered_or_refused_by_the_rules() -> TestResult {
 async fn a_peer_that_vanishes_is_a_close_with_1006() -> TestResult {
     let node = Node::builder().start().await?;
     let mut socket = open(&node, "/r/gone").await?;
-    socket.send_frame(opcode::TEXT, true, b"unfinished").await?;
+    socket.send(opcode::PING, b"and gone").await?;
+    socket.next().await?;
     drop(socket);
     let captures = node.captures_of("gone", 2).await;
     assert_eq!(captures[1]["kind"], "websocket_close");
@@ -219,6 +263,56 @@ async fn a_peer_that_vanishes_is_a_close_with_1006() -> TestResult {
     })
     .await;
     Ok(())
+}
+
+/// Whatever ends it: its sender, the rules, or the node.
+async fn a_message_that_does_not_end_is_kept_as_far_as_it_came() -> TestResult {
+    let node = Node::builder().start().await?;
+    let mut gone = open(&node, "/r/cut-gone").await?;
+    gone.send_frame(opcode::TEXT, true, b"h\xc3").await?;
+    gone.send_frame(opcode::CONTINUE, true, b"\xa9l").await?;
+    // Of the last fragment, half.
+    gone.send_raw(&frame(0x80 | opcode::CONTINUE, true, b"lo there")[..10]).await?;
+    drop(gone);
+    let mut broken = open(&node, "/r/cut-broken").await?;
+    broken.send_frame(opcode::BINARY, true, b"h\xc3\xa9llo").await?;
+    broken.send_frame(0x80 | opcode::TEXT, true, b"another").await?;
+    assert_eq!(broken.closed().await?.map(|(code, _)| code), Some(1002));
+    let mut garbled = open(&node, "/r/cut-garbled").await?;
+    garbled.send(opcode::TEXT, b"h\xc3\xa9llo\xff").await?;
+    assert_eq!(garbled.closed().await?.map(|(code, _)| code), Some(1007));
+    let mut closed = open(&node, "/r/cut-closed").await?;
+    closed.send_frame(opcode::TEXT, true, b"h\xc3\xa9llo").await?;
+    closed.close(1000, "").await?;
+    closed.closed().await?;
+    let mut stopped = open(&node, "/r/cut-stopped").await?;
+    stopped.send_frame(opcode::TEXT, true, b"h\xc3\xa9llo").await?;
+    stopped.send(opcode::PING, b"").await?;
+    stopped.next().await?;
+    eventually(Duration::from_secs(5), "each is counted", || async {
+        node.outcomes("incomplete").await == 4.0
+    })
+    .await;
+    node.term().await?;
+    node.start_again().await?;
+    for (code, kind, content, close) in [
+        ("cut-gone", "websocket_text", "h\u{e9}llo t".as_bytes(), 1006),
+        ("cut-broken", "websocket_binary", "h\u{e9}llo".as_bytes(), 1002),
+        ("cut-garbled", "websocket_text", b"h\xc3\xa9llo\xff", 1007),
+        ("cut-closed", "websocket_text", "h\u{e9}llo".as_bytes(), 1000),
+        ("cut-stopped", "websocket_text", "h\u{e9}llo".as_bytes(), 1012),
+    ] {
+        let captures = node.captures_of(code, 3).await;
+        assert_eq!(
+            (&captures[1]["kind"], body_of(&captures[1])?.as_slice()),
+            (&json!(kind), content),
+            "{code}"
+        );
+        assert_eq!(captures[1]["body"]["incomplete"], true, "{code}");
+        assert_eq!(captures[1]["reply"], json!({"source": "nothing"}), "{code}");
+        assert_eq!(captures[2]["websocket"]["close_code"], close, "{code}");
+    }
+    node.check_unharmed().await
 }
 
 async fn broken_frames_close_with_1002() -> TestResult {
@@ -250,8 +344,9 @@ async fn broken_frames_close_with_1002() -> TestResult {
         let closed = socket.closed().await.map_err(|error| format!("{case}: {error}"))?;
         assert_eq!(closed.map(|(code, _)| code), Some(1002), "{case}");
     }
-    let captures = node.captures_of("broken", 2 * cases.len()).await;
-    assert_eq!(captures.len(), 2 * cases.len(), "no broken frame is a message");
+    // Of the one that began a message before, that is kept.
+    let captures = node.captures_of("broken", 2 * cases.len() + 1).await;
+    assert_eq!(captures.len(), 2 * cases.len() + 1, "no broken frame is a message");
     node.check_unharmed().await
 }
 

@@ -22,6 +22,8 @@ fn own() -> Vec<Trial> {
         Needs::NOTHING =>
             every_framing_begins_with_ready_and_shows_captures,
             the_framings_differ_in_nothing_but_their_frames,
+            accept_chooses_between_events_and_lines,
+            a_method_that_is_none_is_refused,
             a_stream_resumes_behind_its_cursor,
             an_event_source_resumes_by_last_event_id,
             patterns_choose_endpoints,
@@ -113,6 +115,53 @@ async fn the_framings_differ_in_nothing_but_their_frames() -> TestResult {
     let frame = socket.next().await?;
     assert_eq!((frame.last, frame.opcode), (true, opcode::TEXT));
     assert_eq!(frame.payload, event.trim_end().as_bytes());
+    Ok(())
+}
+
+async fn accept_chooses_between_events_and_lines() -> TestResult {
+    let node = Node::builder().start().await?;
+    let (events, lines) = ("text/event-stream", "application/x-ndjson");
+    for (accept, expected) in [
+        ("", lines),
+        ("*/*", lines),
+        ("text/html", lines),
+        ("text/event-stream", events),
+        ("Text/Event-Stream; charset=utf-8", events),
+        ("text/event-stream, */*", events),
+        ("text/*", events),
+        ("application/x-ndjson, text/event-stream", events),
+        ("application/x-ndjson;q=0.1, text/event-stream;q=0.2", events),
+        ("application/x-ndjson, text/event-stream;q=0.1", lines),
+        ("text/event-stream;q=0.5, */*", lines),
+        ("text/event-stream;q=0", lines),
+        ("text/event-stream;q=0, application/x-ndjson;q=0", lines),
+        ("x-text/event-stream", lines),
+        ("text/html\r\nAccept: text/event-stream", events),
+    ] {
+        let answer = node.request("HEAD", "/api/stream", &format!("Accept: {accept}\r\n")).await?;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(expected)), "{accept}");
+    }
+    Ok(())
+}
+
+async fn a_method_that_is_none_is_refused() -> TestResult {
+    let node = Node::builder().start().await?;
+    for method in ["", "G%20T", "G%0AT", "%22GET%22", "G%C3%89T", "GET,POST"] {
+        for target in ["/api/stream", "/api/captures"] {
+            let asked = format!("{target}?method={method}");
+            let answer = tokio::time::timeout(LIMIT, node.get(&asked)).await.map_err(|_| asked)??;
+            let problem = check_problem(&answer, 400, "invalid-parameter")?;
+            let detail = problem["detail"].as_str().unwrap_or_default();
+            assert!(detail.starts_with("`method`: "), "{target} {method}: {detail}");
+        }
+    }
+    let answer = node.get("/api/stream?method=GET&method=").await?;
+    check_problem(&answer, 400, "invalid-parameter")?;
+    let mut socket = WebSocket::open(&node.address(), "/api/stream?method=x!*%2B-.%5E_%60%7C~9", "").await?;
+    socket.next().await?;
+    socket.send(opcode::TEXT, br#"{"type":"subscribe","method":["GET",""]}"#).await?;
+    let refused: Value = serde_json::from_slice(&socket.next().await?.payload)?;
+    assert_eq!(refused["type"], "error", "{refused}");
     Ok(())
 }
 

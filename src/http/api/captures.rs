@@ -9,7 +9,7 @@ use futures_util::stream;
 use uuid::Uuid;
 
 use super::exports;
-use super::query::{Query, invalid};
+use super::query::{Query, invalid, method};
 use crate::access::Places;
 use crate::feed::LargeEvent;
 use crate::http::auth::Caller;
@@ -53,7 +53,7 @@ pub async fn list(
     let mut listing = Listing {
         endpoint: query.parsed("endpoint", EndpointCode::parse)?,
         within: caller.0.pattern.clone(),
-        method: query.one("method").map(str::to_owned),
+        method: query.parsed("method", method)?,
         from_us: query.instant("from")?,
         until_us: query.instant("until")?,
         order: match query.one("order") {

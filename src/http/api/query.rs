@@ -8,6 +8,7 @@ use crate::access::Access;
 use crate::http::problem::{Kind, Problem};
 use crate::model::limits::FILTER_TERMS_MAX;
 use crate::model::time::parse_rfc3339;
+use crate::rules::object::is_token;
 
 /// The parameters of a request, by name, in their order.
 #[derive(Debug, Default)]
@@ -111,6 +112,11 @@ fn decoded(text: &str) -> Result<String, Problem> {
         Ok(decoded) if !decoded.contains('\0') => Ok(decoded.into_owned()),
         _ => Err(Problem::because(Kind::InvalidParameter, "the query is not UTF-8 without NUL")),
     }
+}
+
+/// A method that a filter names.
+pub fn method(name: &str) -> Result<String, &'static str> {
+    is_token(name).then(|| name.to_owned()).ok_or("a method is a token of up to 256 characters, as `GET`")
 }
 
 pub fn invalid(name: &str, error: impl std::fmt::Display) -> Problem {

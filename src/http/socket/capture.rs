@@ -12,12 +12,13 @@ use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use uuid::Uuid;
 
+use super::Cut;
+use super::frames::{self, Outgoing};
 use super::messages::{Fault, Incoming, Messages, close_code};
-use super::{Cut, frames};
 use crate::http::capture::{id_at, record_answer};
 use crate::http::problem::{Kind, Problem, of_refusal};
 use crate::http::state::State;
-use crate::intake::{Accepted, Ask, Chosen, Ending, Reception, Refusal};
+use crate::intake::{Accepted, Ask, Chosen, Ending, Reception, Refusal, Reserved};
 use crate::metrics::Outcome;
 use crate::model::{Capture, CaptureKind, HeaderBlock, ReplyChoice, ReplySource, WebSocketDetail};
 use crate::rules::Seen;
@@ -55,13 +56,26 @@ pub async fn open(
     let accepted = reception.finish(Ending::Complete, choice, Ask::Nobody).await.map_err(refused)?;
 
     let (send, frames) = mpsc::channel(SEND_QUEUE);
-    let messages = Messages::new(payload, state.settings.capture.websocket.message_bytes_max);
-    let socket =
-        CaptureSocket { state: state.clone(), template, connection, messages, send, _permit: permit };
+    let message_bytes_max = state.settings.capture.websocket.message_bytes_max;
+    let socket = CaptureSocket {
+        state: state.clone(),
+        template,
+        connection,
+        messages: Messages::new(payload, message_bytes_max, state.intake.bodies.clone()),
+        received: 0,
+        send,
+        _permit: permit,
+    };
     // A task of its own: whatever becomes of the connection, what came is kept in its order.
     actix_web::rt::spawn(socket.run());
-    let body = stream::unfold((frames, cut), |(mut frames, cut)| async move {
-        frames.recv().await.map(|frame: Bytes| (Ok::<_, Infallible>(frame), (frames, cut)))
+    let body = stream::unfold((frames, None, cut), |(mut frames, begun, cut)| async move {
+        let mut frame: Outgoing = match begun {
+            Some(frame) => frame,
+            None => frames.recv().await?,
+        };
+        let piece = frame.piece();
+        let rest = (!frame.is_sent()).then_some(frame);
+        Some((Ok::<_, Infallible>(piece), (frames, rest, cut)))
     });
     let response = response.streaming(body);
     record_answer(state, &accepted, &response, &Bytes::new(), None, started);
@@ -74,7 +88,9 @@ struct CaptureSocket {
     template: Capture,
     connection: Uuid,
     messages: Messages,
-    send: mpsc::Sender<Bytes>,
+    /// Messages so far.
+    received: u64,
+    send: mpsc::Sender<Outgoing>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -95,18 +111,18 @@ impl CaptureSocket {
     async fn run(mut self) {
         self.state.metrics.capture_sockets.inc();
         let farewell = self.converse().await;
+        self.keep_unfinished().await;
         let websocket = WebSocketDetail {
             connection: self.connection,
             close_code: Some(farewell.code),
             close_reason: Some(farewell.reason.clone()),
         };
-        if let Err(refusal) =
-            self.record(CaptureKind::WebSocketClose, websocket, &[], nothing(), Ask::Nobody).await
-        {
+        let (kind, ending) = (CaptureKind::WebSocketClose, Ending::Complete);
+        if let Err(refusal) = self.record(kind, websocket, &[], ending, nothing(), Ask::Nobody).await {
             self.state.metrics.count(refusal.outcome());
         }
         if let Some(frame) = farewell.frame {
-            self.send(frame).await;
+            self.send(frame.into()).await;
         }
         self.state.metrics.capture_sockets.dec();
     }
@@ -114,7 +130,6 @@ impl CaptureSocket {
     async fn converse(&mut self) -> Farewell {
         let state = self.state.clone();
         let settings = &state.settings.capture.websocket;
-        let mut received = 0;
         let pause = (settings.idle_timeout() / 3).max(Duration::from_millis(1));
         let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + pause, pause);
         loop {
@@ -124,7 +139,7 @@ impl CaptureSocket {
                     if self.messages.silent_for() >= settings.idle_timeout() {
                         return Farewell::ours(close_code::GOING_AWAY, "idle for too long");
                     }
-                    self.send(frames::frame(OpCode::Ping, b"")).await;
+                    self.send(frames::frame(OpCode::Ping, b"").into()).await;
                     continue;
                 }
                 () = state.shutdown.drained() => {
@@ -132,11 +147,10 @@ impl CaptureSocket {
                     return Farewell::ours(close_code::SERVICE_RESTART, "the node is stopping");
                 }
             };
-            let (kind, opcode, payload) = match incoming {
-                Ok(Incoming::Text(payload)) => (CaptureKind::WebSocketText, OpCode::Text, payload),
-                Ok(Incoming::Binary(payload)) => (CaptureKind::WebSocketBinary, OpCode::Binary, payload),
+            let (opcode, held) = match incoming {
+                Ok(Incoming::Message(opcode, held)) => (opcode, held),
                 Ok(Incoming::Ping(payload)) => {
-                    self.send(frames::frame(OpCode::Pong, &payload)).await;
+                    self.send(frames::frame(OpCode::Pong, &payload).into()).await;
                     continue;
                 }
                 Ok(Incoming::Pong) => continue,
@@ -148,25 +162,14 @@ impl CaptureSocket {
                     let frame = Some(frames::close(Some((code, ""))));
                     return Farewell { code, reason, frame };
                 }
-                Err(Fault::Broken(code, reason)) => {
-                    if code == close_code::TOO_BIG {
-                        state.metrics.count(Outcome::MessageTooLarge);
-                    }
-                    return Farewell::ours(code, reason);
-                }
-                Err(Fault::Gone) => {
-                    return Farewell { code: close_code::ABNORMAL, reason: String::new(), frame: None };
-                }
+                Err(fault) => return self.give_in(fault),
             };
-            received += 1;
-            if settings.messages_max > 0 && received > settings.messages_max {
-                state.metrics.count(Outcome::TooManyMessages);
+            if self.is_one_too_many() {
                 return Farewell::ours(close_code::POLICY, "too many messages");
             }
             let reply = if settings.echo { ReplyChoice::of(ReplySource::WebSocket, 0) } else { nothing() };
-            let detail =
-                WebSocketDetail { connection: self.connection, close_code: None, close_reason: None };
-            let accepted = match self.record(kind, detail, &payload, reply, Ask::Rules { too_large: 0 }).await
+            let ask = Ask::Rules { too_large: 0 };
+            let accepted = match self.record_message(opcode, &held.bytes, Ending::Complete, reply, ask).await
             {
                 Ok(accepted) => accepted,
                 Err(refusal) => {
@@ -180,13 +183,73 @@ impl CaptureSocket {
                 }
             };
             match said(&accepted, &state) {
-                Said::Nothing if settings.echo => self.send(frames::frame(opcode, &payload)).await,
-                Said::Nothing => {}
-                Said::Echo => self.send(frames::frame(opcode, &payload)).await,
-                Said::Frame(opcode, payload) => self.send(frames::frame(opcode, &payload)).await,
+                Said::Nothing if !settings.echo => {}
+                Said::Nothing | Said::Echo => {
+                    self.send(Outgoing::message(opcode, held.bytes, Some(held.room))).await;
+                }
+                Said::Message(opcode, payload, room) => {
+                    self.send(Outgoing::message(opcode, payload, room)).await;
+                }
                 Said::Close(code, reason) => return Farewell::ours(code, &reason),
             }
         }
+    }
+
+    /// How the socket ends after a fault. A message that passes a limit is counted, and not kept.
+    fn give_in(&mut self, fault: Fault) -> Farewell {
+        let passed = match fault {
+            Fault::Broken(close_code::TOO_BIG, _) => Some(Outcome::MessageTooLarge),
+            Fault::NoRoom => Some(Outcome::BodiesFull),
+            Fault::Broken(..) | Fault::Gone => None,
+        };
+        if let Some(outcome) = passed {
+            self.state.metrics.count(outcome);
+            drop(self.messages.unfinished());
+        }
+        match fault {
+            Fault::Broken(code, reason) => Farewell::ours(code, reason),
+            Fault::NoRoom => Farewell::ours(close_code::TRY_AGAIN, "there is no room for the message"),
+            Fault::Gone => Farewell { code: close_code::ABNORMAL, reason: String::new(), frame: None },
+        }
+    }
+
+    fn is_one_too_many(&mut self) -> bool {
+        let most = self.state.settings.capture.websocket.messages_max;
+        self.received += 1;
+        let passed = most > 0 && self.received > most;
+        if passed {
+            self.state.metrics.count(Outcome::TooManyMessages);
+        }
+        passed
+    }
+
+    /// A message that does not end is kept as far as it came, like a body.
+    async fn keep_unfinished(&mut self) {
+        let Some((opcode, held)) = self.messages.unfinished() else { return };
+        if self.is_one_too_many() {
+            return;
+        }
+        let ending = Ending::SenderGone;
+        let kept = self.record_message(opcode, &held.bytes, ending, nothing(), Ask::Nobody).await;
+        if let Err(refusal) = kept {
+            self.state.metrics.count(refusal.outcome());
+        }
+    }
+
+    async fn record_message(
+        &self,
+        opcode: OpCode,
+        payload: &[u8],
+        ending: Ending,
+        reply: ReplyChoice,
+        ask: Ask,
+    ) -> Result<Accepted, Refusal> {
+        let kind = match opcode {
+            OpCode::Text => CaptureKind::WebSocketText,
+            _ => CaptureKind::WebSocketBinary,
+        };
+        let websocket = WebSocketDetail { connection: self.connection, close_code: None, close_reason: None };
+        self.record(kind, websocket, payload, ending, reply, ask).await
     }
 
     async fn record(
@@ -194,6 +257,7 @@ impl CaptureSocket {
         kind: CaptureKind,
         websocket: WebSocketDetail,
         payload: &[u8],
+        ending: Ending,
         reply: ReplyChoice,
         ask: Ask,
     ) -> Result<Accepted, Refusal> {
@@ -211,13 +275,13 @@ impl CaptureSocket {
         }
         let announced = Some(payload.len() as u64);
         let mut reception = Reception::begin(state.intake.clone(), head, announced).await?;
-        let ending = reception.push(payload).await?.unwrap_or(Ending::Complete);
+        let ending = reception.push(payload).await?.unwrap_or(ending);
         let ask = if ending == Ending::Complete { ask } else { Ask::Nobody };
         reception.finish(ending, reply, ask).await
     }
 
     /// A peer that is gone is nobody to send to; the task learns of it when it receives.
-    async fn send(&self, frame: Bytes) {
+    async fn send(&self, frame: Outgoing) {
         if self.send.send(frame).await.is_err() {
             tracing::trace!("a capture socket's peer is gone");
         }
@@ -232,7 +296,8 @@ fn nothing() -> ReplyChoice {
 enum Said {
     Nothing,
     Echo,
-    Frame(OpCode, Bytes),
+    /// With the memory that it takes, where that is its own.
+    Message(OpCode, Bytes, Option<Reserved>),
     Close(u16, String),
 }
 
@@ -241,14 +306,17 @@ fn said(accepted: &Accepted, state: &State) -> Said {
     match &decision.reply().message {
         None => Said::Nothing,
         Some(MessageReply::Echo) => Said::Echo,
-        Some(MessageReply::Binary(bytes)) => Said::Frame(OpCode::Binary, bytes.clone()),
+        Some(MessageReply::Binary(bytes)) => Said::Message(OpCode::Binary, bytes.clone(), None),
         Some(MessageReply::Close { code, reason }) => Said::Close(*code, reason.clone()),
         Some(MessageReply::Text(template)) => {
             let told =
                 Told { rule: Some(&decision.rule.name), hit: decision.hit, now_us: state.clock.now_us() };
             let seen = Seen::new(&accepted.capture, &accepted.body);
             match render_message(template, &seen, told, &state.render_limits) {
-                Ok(text) => Said::Frame(OpCode::Text, text),
+                Ok(text) => match state.intake.bodies.reserve(text.len()) {
+                    Some(room) => Said::Message(OpCode::Text, text, Some(room)),
+                    None => Said::Close(close_code::TRY_AGAIN, "there is no room for the reply".to_owned()),
+                },
                 Err(failure) => {
                     state.metrics.template_failures.inc();
                     tracing::debug!(%failure, "a message's reply failed");

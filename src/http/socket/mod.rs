@@ -11,27 +11,20 @@ mod wanted;
 
 use actix_http::ws::{HandshakeError, handshake_response, verify_handshake};
 use actix_web::dev::RequestHead;
-use actix_web::http::Version;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 pub use cut::Cut;
 
+use super::misread;
 use super::problem::{Kind, Problem};
 
 /// A connection is handed at most so many bytes at a time.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 
-/// Whether a request asks for a WebSocket. Below HTTP/1.1 nobody can (RFC 9110, section 7.8).
+/// Whether a request asks for a WebSocket.
 pub fn is_upgrade(request: &HttpRequest) -> bool {
-    request.version() >= Version::HTTP_11 && request.head().upgrade() && names_websocket(request)
-}
-
-/// Whether a line names WebSocket, and nothing else, as what to go over to: the framework's parser takes what follows a
-/// list of several protocols for further requests.
-pub fn names_websocket(request: &HttpRequest) -> bool {
-    let mut lines = request.headers().get_all(header::UPGRADE).map(|line| line.as_bytes().trim_ascii());
-    lines.any(|line| line.eq_ignore_ascii_case(b"websocket"))
+    misread::goes_over(request.head())
 }
 
 /// The answer that opens a WebSocket (RFC 6455, section 4.2.2).

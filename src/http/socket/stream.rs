@@ -1,6 +1,6 @@
 //! `GET /api/stream`: the feed over WebSocket, SSE or NDJSON.
 
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream;
 
@@ -11,7 +11,7 @@ use super::wanted::Wanted;
 use crate::access::{Identity, Places};
 use crate::feed::{Subscriber, Wakes};
 use crate::http::api::captures::body_form;
-use crate::http::api::query::{Query, invalid};
+use crate::http::api::query::{Query, invalid, method};
 use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
@@ -19,6 +19,7 @@ use crate::model::limits::FILTER_TERMS_MAX;
 use crate::model::time::parse_rfc3339;
 use crate::model::wire::BodyForm;
 use crate::model::{Filter, Glob, Since};
+use crate::rules::Accept;
 
 /// The largest message that a subscriber may send, in bytes. Each may hold one that never ends.
 const CLIENT_MESSAGE_BYTES_MAX: usize = 16 * 1024;
@@ -64,7 +65,8 @@ pub async fn stream(
             .insert_header((header::CACHE_CONTROL, "no-cache, no-store"))
             .insert_header(("X-Accel-Buffering", "no"));
     }
-    let messages = upgrade.then(|| Messages::new(payload.into_inner(), CLIENT_MESSAGE_BYTES_MAX));
+    let messages = upgrade
+        .then(|| Messages::new(payload.into_inner(), CLIENT_MESSAGE_BYTES_MAX, state.expressions.clone()));
     let cut = Cut::of(&request, state.clone());
     let leave = state.access.leave(caller.0);
     let reader = Reader { wanted, places, leave };
@@ -81,14 +83,20 @@ pub fn filter(endpoints: &[String], methods: &[String], identity: &Identity) -> 
     }
     let globs =
         endpoints.iter().map(|pattern| Glob::parse(pattern).map_err(|error| invalid("endpoint", error)));
-    let filter = Filter::new(globs.collect::<Result<_, _>>()?, methods.to_vec());
+    let globs = globs.collect::<Result<_, _>>()?;
+    let methods = methods.iter().map(|name| method(name).map_err(|error| invalid("method", error)));
+    let filter = Filter::new(globs, methods.collect::<Result<_, _>>()?);
     Ok(filter.within(identity.pattern.clone()))
 }
 
+/// Server-sent events for whoever names them and likes lines no better; else lines, whatever is accepted.
 fn framing(request: &HttpRequest) -> Framing {
-    let accept =
-        request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if accept.to_ascii_lowercase().contains("text/event-stream") { Framing::Sse } else { Framing::Lines }
+    const EVENTS: &str = "text/event-stream";
+    let accept = Accept::parse(request.headers().get_all(header::ACCEPT).map(HeaderValue::as_bytes));
+    let quality = accept.quality(EVENTS);
+    let wants_events =
+        accept.names(EVENTS) && quality > 0.0 && quality >= accept.quality("application/x-ndjson");
+    if wants_events { Framing::Sse } else { Framing::Lines }
 }
 
 /// A place to begin at, as a client names it.

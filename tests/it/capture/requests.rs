@@ -1,9 +1,11 @@
 //! Method, target, headers and addresses, as they were sent.
 
+use std::time::Duration;
+
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use crate::harness::client::Connection;
+use crate::harness::client::{Connection, KEY, VERSION_13};
 use crate::harness::node::Node;
 use crate::harness::{Needs, TestResult, trials};
 
@@ -15,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
             a_target_is_shown_in_its_parts,
             headers_are_kept_with_every_value_and_every_octet,
             http_1_0_is_caught,
+            an_upgrade_that_is_not_asked_for_is_a_request_like_any_other,
             peer_and_connection_are_told,
             forwarded_headers_are_believed_from_trusted_proxies_only,
     }
@@ -131,6 +134,54 @@ async fn http_1_0_is_caught() -> TestResult {
     assert_eq!((&capture["host"], &capture["port"]), (&json!(""), &json!(80)));
     assert_eq!(capture["body"]["content"], "abc");
     Ok(())
+}
+
+/// As proxies send it that take `Connection` away and leave `Upgrade`.
+async fn an_upgrade_that_is_not_asked_for_is_a_request_like_any_other() -> TestResult {
+    let node = Node::builder().start().await?;
+    let fields = ["", "Connection: close\r\n", "Connection: close, Upgrade\r\n", "Upgrade: h2c\r\n"];
+    for (case, connection) in fields.iter().enumerate() {
+        for (method, length, body) in [("GET", "", ""), ("POST", "Content-Length: 3\r\n", "abc")] {
+            let mut sender = Connection::open(node.address()).await?;
+            let request = format!(
+                "{method} /r/stripped{case} HTTP/1.1\r\nHost: a\r\n{connection}Upgrade: WebSocket\r\n\
+                 {VERSION_13}{KEY}{length}\r\n{body}"
+            );
+            // What follows cannot be told from the body, so the connection ends.
+            sender.send(format!("{request}GET /r/next HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await?;
+            let answer = soon(sender.response()).await.map_err(|error| format!("{request}: {error}"))?;
+            assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{request}");
+            assert_eq!(soon(sender.rest()).await?, b"", "{request}");
+            let kept = node.kept(&answer).await?;
+            assert_eq!(
+                (&kept["method"], &kept["body"]["content"]),
+                (&json!(method), &json!(body)),
+                "{request}"
+            );
+            assert_eq!(kept["body"]["incomplete"], false, "{request}");
+            assert_eq!(kept["reply"], json!({"source": "default", "status": 200}), "{request}");
+        }
+    }
+    let cut = "POST /r/cut HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\nabc";
+    let mut sender = Connection::open(node.address()).await?;
+    sender.send(cut.as_bytes()).await?;
+    drop(sender);
+    let kept = &node.captures_of("cut", 1).await[0];
+    assert_eq!((&kept["body"]["content"], &kept["body"]["incomplete"]), (&json!("abc"), &json!(true)));
+    let chunked = "Transfer-Encoding: chunked\r\nUpgrade: websocket\r\n\r\n3\r\nabc\r\n0\r\n";
+    let answer = soon(node.request("POST", "/r/chunked", chunked)).await?;
+    assert_eq!(node.kept(&answer).await?["body"]["content"], "abc");
+    let rule = r#"{"reply":{"status":204}}"#;
+    let headers = format!("Upgrade: websocket\r\nContent-Length: {}\r\n", rule.len());
+    let put = format!("PUT /api/rules/a HTTP/1.1\r\nHost: {}\r\n{headers}\r\n{rule}", node.address());
+    let answer = soon(node.exchange(put.as_bytes())).await?;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    node.check_unharmed().await
+}
+
+/// That something comes, before its sender would have to leave.
+async fn soon<T>(work: impl Future<Output = TestResult<T>>) -> TestResult<T> {
+    tokio::time::timeout(Duration::from_secs(10), work).await?
 }
 
 async fn peer_and_connection_are_told() -> TestResult {

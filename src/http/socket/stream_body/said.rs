@@ -30,7 +30,7 @@ enum Request {
 impl StreamBody {
     pub(super) async fn receive(&mut self, received: Result<Incoming, Fault>) {
         match received {
-            Ok(Incoming::Text(text)) => self.obey(&text).await,
+            Ok(Incoming::Message(OpCode::Text, text)) => self.obey(&text.bytes).await,
             Ok(Incoming::Ping(payload)) => self.put_first([frames::frame(OpCode::Pong, &payload)], false),
             Ok(Incoming::Pong) => {}
             ending => {
@@ -50,6 +50,7 @@ impl StreamBody {
             }
             Ok(_) => self.close(close_code::UNSUPPORTED, "only text is understood"),
             Err(Fault::Broken(code, reason)) => self.close(code, reason),
+            Err(Fault::NoRoom) => self.close(close_code::TRY_AGAIN, "there is no room for the message"),
             Err(Fault::Gone) => self.ended = true,
         }
     }
