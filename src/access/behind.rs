@@ -49,7 +49,7 @@ mod tests {
         #[test]
         fn a_name_comes_back_to_its_own_listing_alone(name in ".{0,60}", place in 0usize..100, bit in 0u8..8) {
             let cursor = write(&key(1), "rules", &name);
-            prop_assert_eq!(read(&key(1), "rules", &cursor), Ok(name.clone()));
+            prop_assert_eq!(read(&key(1), "rules", &cursor), Ok(name));
             prop_assert_eq!(read(&key(2), "rules", &cursor), Err(InvalidCursor));
             prop_assert_eq!(read(&key(1), "runs", &cursor), Err(InvalidCursor));
             let mut bytes = URL_SAFE_NO_PAD.decode(&cursor).unwrap();
