@@ -62,6 +62,7 @@ impl<M: Meddling> Database for Meddled<M> {
     }
 
     async fn scan(&self, sql: &Sql, values: &[Value]) -> Result<Vec<Row>, DatabaseError> {
+        self.before.statement(sql).await?;
         self.inner.scan(sql, values).await
     }
 
