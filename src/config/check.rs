@@ -10,6 +10,11 @@ const HEAD_BYTES_MAX: usize = 132 * 1024;
 /// Shortest bearer token.
 const TOKEN_CHARS_MIN: usize = 16;
 
+/// What to do where a token is wanted and there is none.
+const WAYS_OUT: &str = "Set `auth.tokens` (CREEL_AUTH__TOKENS, at least 16 characters, for example from \
+                        `openssl rand -hex 24`), or say `auth.mode = \"none\"` (CREEL_AUTH__MODE=none) where the \
+                        network is trusted";
+
 /// Whether a URL leads elsewhere than to this machine.
 fn is_public(url: &str) -> bool {
     let Ok(url) = url::Url::parse(url) else { return false };
@@ -51,18 +56,18 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         [Some(server.listen), server.api_listen].into_iter().flatten().any(|a| !a.ip().is_loopback());
     want(
         auth.mode == AuthMode::None || !auth.tokens.is_empty() || !listens_openly,
-        "auth.tokens: listening on an address that is not loopback wants a token, so that not everybody can \
-         read what is captured. Set `auth.tokens` (CREEL_AUTH__TOKENS, at least 16 characters, for example \
-         from `openssl rand -hex 24`), or say `auth.mode = \"none\"` (CREEL_AUTH__MODE=none) where the network \
-         is trusted",
+        &format!(
+            "auth.tokens: listening on an address that is not loopback wants a token, so that not everybody can \
+             read what is captured. {WAYS_OUT}"
+        ),
     );
     let is_open = auth.mode == AuthMode::Tokens && auth.tokens.is_empty();
     want(
         !is_open || listens_openly || (server.trusted_proxies.is_empty() && !is_public(&server.public_url)),
-        "auth.tokens: a proxy (`server.trusted_proxies`), or a `server.public_url` that is not of loopback, brings \
-         others to this node than who sits at it, and wants a token. Set `auth.tokens` (CREEL_AUTH__TOKENS, at least \
-         16 characters, for example from `openssl rand -hex 24`), or say `auth.mode = \"none\"` \
-         (CREEL_AUTH__MODE=none) where the network is trusted",
+        &format!(
+            "auth.tokens: a proxy (`server.trusted_proxies`), or a `server.public_url` that is not of loopback, \
+             brings others to this node than who sits at it, and wants a token. {WAYS_OUT}"
+        ),
     );
     want(
         auth.tokens.iter().all(|t| t.expose().len() >= TOKEN_CHARS_MIN && t.expose().is_ascii()),

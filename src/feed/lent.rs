@@ -26,6 +26,8 @@ enum Source {
 pub struct Page {
     epoch: i64,
     entries: Vec<Entry>,
+    /// What they weigh.
+    bytes: usize,
 }
 
 /// The pages of all who catch up.
@@ -70,7 +72,8 @@ impl Lent {
 
 impl Page {
     pub fn new(epoch: i64, entries: Vec<Entry>) -> Arc<Self> {
-        Arc::new(Self { epoch, entries })
+        let bytes = entries.iter().map(Entry::weight).sum();
+        Arc::new(Self { epoch, entries, bytes })
     }
 
     pub fn lend(self: &Arc<Self>) -> impl Iterator<Item = Lent> {
@@ -79,10 +82,6 @@ impl Page {
             from: Source::Page(Arc::downgrade(self), place),
         };
         self.entries.iter().enumerate().map(lend)
-    }
-
-    fn weight(&self) -> usize {
-        self.entries.iter().map(Entry::weight).sum()
     }
 }
 
@@ -96,11 +95,11 @@ impl Pages {
         let mut kept = self.kept();
         let number = kept.next;
         kept.next += 1;
-        kept.bytes += page.weight();
+        kept.bytes += page.bytes;
         kept.pages.insert(number, page);
         while kept.bytes > self.bytes_max && kept.pages.len() > 1 {
             let Some((_, oldest)) = kept.pages.pop_first() else { break };
-            kept.bytes -= oldest.weight();
+            kept.bytes -= oldest.bytes;
         }
         drop(kept);
         Keep { pages: self.clone(), number }
@@ -115,7 +114,7 @@ impl Drop for Keep {
     fn drop(&mut self) {
         let mut kept = self.pages.kept();
         if let Some(page) = kept.pages.remove(&self.number) {
-            kept.bytes -= page.weight();
+            kept.bytes -= page.bytes;
         }
     }
 }
@@ -140,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_latest_pages_are_kept_and_given_back() {
-        let of_two = page(1..3).weight();
+        let of_two = page(1..3).bytes;
         let pages = Pages::new(2 * of_two);
         let read = |from: i64| {
             let page = page(from..from + 2);

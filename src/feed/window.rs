@@ -75,20 +75,21 @@ impl Window {
     /// Of what was read up to a place no more than a page may weigh, but one entry at least.
     fn cut(&mut self, mut entries: Vec<Entry>, limit: u32, upto: i64) -> Page {
         let is_full = entries.len() >= limit as usize;
-        let sums = entries.iter().scan(0, |sum, entry| {
-            *sum += entry.weight();
-            Some(*sum)
-        });
-        let fitting = sums.take_while(|sum| *sum <= PAGE_BYTES_MAX).count().max(1);
+        let (mut fitting, mut weight) = (0, 0);
+        for entry in &entries {
+            let heavier = weight + entry.weight();
+            if fitting > 0 && heavier > PAGE_BYTES_MAX {
+                break;
+            }
+            (fitting, weight) = (fitting + 1, heavier);
+        }
         let is_cut = fitting < entries.len();
         entries.truncate(fitting);
         if is_cut {
             self.rows = fitting;
         } else if is_full {
-            let weight = entries.iter().map(Entry::weight).sum::<usize>().max(1);
-            let fitting = PAGE_BYTES_MAX.saturating_mul(entries.len()) / weight;
             // What comes may weigh more.
-            self.rows = fitting.min(4 * entries.len());
+            self.rows = (PAGE_BYTES_MAX.saturating_mul(fitting) / weight.max(1)).min(4 * fitting);
         }
         let upto = match entries.last() {
             Some(newest) if is_full || is_cut => newest.seq,

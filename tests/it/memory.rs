@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use tokio::task::JoinHandle;
 
 use crate::harness::client::{
     Connection, Framing, Response, Subscriber, WebSocket, check_exactly_once_in_order, frame, list_captures,
@@ -28,17 +29,33 @@ pub fn trials() -> Vec<Trial> {
     }
 }
 
-/// The outcome of some work, and the most memory that the node had resident meanwhile.
-async fn watched<T>(node: &Node, work: impl Future<Output = TestResult<T>>) -> TestResult<(T, u64)> {
+/// The outcome of some work, while which the node's memory stays within bounds.
+async fn within_bounds<T>(
+    node: &Node,
+    idle: u64,
+    work: impl Future<Output = TestResult<T>>,
+) -> TestResult<T> {
     let mut most = 0;
     let mut work = std::pin::pin!(work);
     let mut pace = tokio::time::interval(Duration::from_millis(20));
-    loop {
+    let outcome = loop {
         tokio::select! {
-            outcome = &mut work => return Ok((outcome?, most.max(node.resident_bytes()?))),
+            outcome = &mut work => break outcome?,
             _ = pace.tick() => most = most.max(node.resident_bytes()?),
         }
+    };
+    let grown = most.max(node.resident_bytes()?) - idle;
+    assert!(grown < ROOM_BYTES, "memory has grown by {} MiB", grown / 1024 / 1024);
+    Ok(outcome)
+}
+
+/// What became of tasks, in their order.
+async fn all<T>(tasks: Vec<JoinHandle<TestResult<T>>>) -> TestResult<Vec<T>> {
+    let mut outcomes = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        outcomes.push(task.await??);
     }
+    Ok(outcomes)
 }
 
 /// 150 bodies of 8 MiB at once are more than may be in flight: some are kept, the others are told to
@@ -67,17 +84,9 @@ async fn many_large_bodies_at_once_stay_within_bounds() -> TestResult {
             })
         })
         .collect();
-    let answers = async {
-        let mut statuses = Vec::new();
-        for sender in senders {
-            statuses.push(sender.await??);
-        }
-        TestResult::Ok(statuses)
-    };
-    let (statuses, most) = watched(&node, answers).await?;
+    let statuses = within_bounds(&node, idle, all(senders)).await?;
     assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
     assert!(statuses.contains(&200), "nothing was kept: {statuses:?}");
-    assert!(most - idle < ROOM_BYTES, "memory has grown by {} MiB", (most - idle) / 1024 / 1024);
     node.check_unharmed().await
 }
 
@@ -138,8 +147,7 @@ async fn readers_that_stop_while_they_catch_up_stay_within_bounds() -> TestResul
         }
         TestResult::Ok(readers)
     };
-    let (_readers, most) = watched(&node, stalling).await?;
-    assert!(most - idle < ROOM_BYTES, "memory has grown by {} MiB", (most - idle) / 1024 / 1024);
+    let _readers = within_bounds(&node, idle, stalling).await?;
     // Its page was let go of long ago.
     let messages = first.read_captures(40, SOON).await?;
     check_exactly_once_in_order(&messages)?;
@@ -176,8 +184,7 @@ async fn what_is_begun_and_never_ended_stays_within_bounds() -> TestResult {
         node.post("/r/other", "and it goes on").await?;
         TestResult::Ok(())
     };
-    let ((), most) = watched(&node, holding).await?;
-    assert!(most - idle < ROOM_BYTES, "memory has grown by {} MiB", (most - idle) / 1024 / 1024);
+    within_bounds(&node, idle, holding).await?;
     node.check_unharmed().await
 }
 
@@ -197,15 +204,7 @@ async fn documents_that_are_never_ended_stay_within_bounds() -> TestResult {
             })
         })
         .collect();
-    let sending = async {
-        let mut connections = Vec::new();
-        for sender in senders {
-            connections.push(sender.await??);
-        }
-        TestResult::Ok(connections)
-    };
-    let (_connections, most) = watched(&node, sending).await?;
-    assert!(most - idle < ROOM_BYTES, "memory has grown by {} MiB", (most - idle) / 1024 / 1024);
+    let _connections = within_bounds(&node, idle, all(senders)).await?;
     assert!(node.metric("creel_api_in_flight_bytes").await? > 30e6, "nothing is held");
     // What is small finds room all the same.
     let put = |length: usize| {
@@ -249,8 +248,7 @@ async fn listings_that_nobody_reads_stay_within_bounds() -> TestResult {
         }
         TestResult::Ok((statuses, connections))
     };
-    let ((statuses, connections), most) = watched(&node, listing).await?;
-    assert!(most - idle < ROOM_BYTES, "memory has grown by {} MiB", (most - idle) / 1024 / 1024);
+    let (statuses, connections) = within_bounds(&node, idle, listing).await?;
     assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
     drop(connections);
     eventually(SOON, "there is room again", || async {
@@ -287,9 +285,8 @@ async fn messages_that_never_end_stay_within_bounds() -> TestResult {
         .await;
         TestResult::Ok(sockets)
     };
-    let (sockets, most) = watched(&node, holding).await?;
+    let sockets = within_bounds(&node, idle, holding).await?;
     assert!(node.outcomes("bodies_full").await > 0.0, "all found room");
-    assert!(most - idle < ROOM_BYTES, "memory has grown by {} MiB", (most - idle) / 1024 / 1024);
     drop(sockets);
     eventually(SOON, "their memory is free again", || async {
         node.metric("creel_bodies_in_flight_bytes").await.is_ok_and(|bytes| bytes == 0.0)
