@@ -122,12 +122,17 @@ impl Node {
             metrics.clone(),
             &shutdown,
         )?;
+        let memory = Budget::new(settings.server.memory_bytes_max, metrics.memory_bytes.clone());
         let intake = Arc::new(Intake::new(
             database.clone(),
             journal,
             configuration,
-            AnswerLog::start(database.clone(), metrics.clone(), &shutdown),
-            Budget::new(settings.capture.bodies_in_flight_bytes_max, metrics.bodies_in_flight_bytes.clone()),
+            AnswerLog::start(database.clone(), &memory, metrics.clone(), &shutdown),
+            Budget::within(
+                &memory,
+                settings.capture.bodies_in_flight_bytes_max,
+                metrics.bodies_in_flight_bytes.clone(),
+            ),
             options::intake(&settings),
             clock.clone(),
             metrics.clone(),
@@ -180,6 +185,7 @@ impl Node {
             publisher,
             broker.clone(),
             metrics,
+            memory,
             clock,
             shutdown.clone(),
         ));

@@ -119,6 +119,9 @@ pub struct Metrics {
     pub queue_captures: Gauge,
     pub queue_bytes: Gauge,
     pub bodies_in_flight_bytes: Gauge,
+    pub memory_bytes: Gauge,
+    pub heads_bytes: Gauge,
+    pub connections_refused: Counter,
     pub database_up: Gauge,
     pub pool_in_use: Gauge,
     pub pool_open: Gauge,
@@ -215,6 +218,23 @@ impl Metrics {
                 "Memory of bodies and messages being received",
                 Unit::Bytes,
                 Gauge::default()
+            ),
+            memory_bytes: register!(
+                "memory",
+                "Memory that connections, and what comes and goes on them, have taken",
+                Unit::Bytes,
+                Gauge::default()
+            ),
+            heads_bytes: register!(
+                "heads",
+                "Memory of requests' heads that are not small",
+                Unit::Bytes,
+                Gauge::default()
+            ),
+            connections_refused: register!(
+                "connections_refused",
+                "Connections for which, or for whose request's head, there was no memory",
+                Counter::default()
             ),
             database_up: register!("database_up", "Whether the database takes captures", Gauge::default()),
             pool_in_use: register!("database_pool_in_use", "Connections in use", Gauge::default()),

@@ -19,7 +19,7 @@ const STEADY: usize = 10_000;
 const MOST: usize = 1_000;
 
 /// Deliveries of a burst, about.
-const BURST: usize = 1_000_000;
+const BURST: usize = 5_000_000;
 
 pub async fn measure(report: &mut Report, time: Duration) -> TestResult {
     let postgres = Postgres::start().await?;

@@ -44,7 +44,7 @@ pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 pub const SUBSCRIPTION_QUEUE: usize = 1024;
 
 /// Bytes of messages that a subscription holds for its reader.
-pub const SUBSCRIPTION_QUEUE_BYTES: usize = 64 * 1024 * 1024;
+pub const SUBSCRIPTION_QUEUE_BYTES: usize = 32 * 1024 * 1024;
 
 /// The longest topic, in bytes.
 pub const TOPIC_BYTES_MAX: usize = 200;

@@ -7,6 +7,9 @@ use crate::rules::allowance::INQUIRY_BYTES_MAX;
 /// The longest head of a request, in bytes: actix's limit, and the flat sum of a capture.
 const HEAD_BYTES_MAX: usize = 132 * 1024;
 
+/// The least memory with which connections, and what comes on them, can be served, in bytes.
+const MEMORY_BYTES_LEAST: usize = 32 << 20;
+
 /// Shortest bearer token.
 const TOKEN_CHARS_MIN: usize = 16;
 
@@ -168,6 +171,12 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         journal.body_inline_bytes_max <= journal.body_part_bytes,
         "journal.body_inline_bytes_max: this must not be over journal.body_part_bytes",
     );
+    for (name, value, least) in [
+        ("server.memory_bytes_max", server.memory_bytes_max, MEMORY_BYTES_LEAST),
+        ("server.heads_bytes_max", server.heads_bytes_max, 2 * HEAD_BYTES_MAX),
+    ] {
+        want(value >= least, &format!("{name}: this must be at least {least}"));
+    }
     // A capture in the queue: its inline body, its head, and what it takes beside.
     let capture_bytes = journal.body_inline_bytes_max + HEAD_BYTES_MAX;
     want(

@@ -59,6 +59,8 @@ pub struct Server {
     pub public_url: String,
     pub workers: usize,
     pub connections_max: usize,
+    pub memory_bytes_max: usize,
+    pub heads_bytes_max: usize,
     head_timeout_ms: u64,
     keep_alive_ms: u64,
     shutdown_timeout_ms: u64,

@@ -73,6 +73,11 @@ impl Encoded {
         self.written == Written::Whole
     }
 
+    /// What it takes.
+    pub fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The event as an object, or its beginning.
     pub fn json(&self) -> Bytes {
         self.buffer.slice(self.json_at..self.buffer.len() - 1)

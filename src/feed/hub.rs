@@ -73,7 +73,7 @@ impl Hub {
             events_max: options.ring_events_max,
             bytes_max: options.ring_bytes_max,
             parked_max: options.parked_max,
-            parked_bytes_max: options.ring_bytes_max,
+            parked_bytes_max: options.ring_bytes_max / 4,
         };
         let hub = Self {
             readers: Semaphore::new(options.catch_up_readers_max),

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -14,9 +15,10 @@ use rand::Rng as _;
 use super::capture::problem_answer;
 use super::problem::{Kind, Problem};
 use super::reply::{MediaType, document};
+use super::room::SMALL_BYTES;
 use super::state::State;
 use super::wire::Wire;
-use crate::intake::{Accepted, Chosen};
+use crate::intake::{Accepted, Budget, Chosen, Reserved};
 use crate::rules::render::{Rendered, Told, render};
 use crate::rules::reply::{Delay, Dribble, is_bodiless};
 use crate::rules::{Fault, Reply, Seen};
@@ -37,6 +39,21 @@ pub struct Answer {
 impl Answer {
     pub fn plain(response: HttpResponseBuilder, body: Bytes) -> Self {
         Self { response, body, dribble: None, failure: None }
+    }
+
+    /// The answer with memory for its body where that is not small, until it was handed on; where there is none, a
+    /// problem in its place.
+    pub fn with_room(self, memory: &Arc<Budget>) -> (Self, Option<Reserved>) {
+        if self.body.len() <= SMALL_BYTES {
+            return (self, None);
+        }
+        let room = memory.reserve(self.body.len());
+        if room.is_some() {
+            return (self, room);
+        }
+        let why = "the request was kept, and there is no room for its reply";
+        let answer = problem_answer(Problem::because(Kind::Overloaded, why).retry_after(1));
+        (Self { failure: Some(why.to_owned()), ..answer }, None)
     }
 }
 
@@ -130,17 +147,22 @@ fn fail(fault: Fault, request: &HttpRequest) -> Answer {
 }
 
 /// The body in chunks over a time.
-pub fn dribbled(mut response: HttpResponseBuilder, body: Bytes, dribble: Dribble) -> HttpResponse {
+pub fn dribbled(
+    mut response: HttpResponseBuilder,
+    body: Bytes,
+    dribble: Dribble,
+    room: Option<Reserved>,
+) -> HttpResponse {
     let chunks = usize::try_from(dribble.chunks).unwrap_or(1).clamp(1, body.len().max(1));
     let pause = dribble.over.checked_div(u32::try_from(chunks).unwrap_or(1)).unwrap_or(Duration::ZERO);
     let size = body.len().div_ceil(chunks).max(1);
-    let pieces = stream::unfold(body, move |mut rest| async move {
+    let pieces = stream::unfold((body, room), move |(mut rest, room)| async move {
         if rest.is_empty() {
             return None;
         }
         tokio::time::sleep(pause).await;
         let piece = rest.split_to(size.min(rest.len()));
-        Some((Ok::<_, Infallible>(piece), rest))
+        Some((Ok::<_, Infallible>(piece), (rest, room)))
     });
     response.streaming(pieces)
 }

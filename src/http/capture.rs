@@ -19,6 +19,7 @@ use super::drain::draining;
 use super::misread::{announced, body_of, within_announced};
 use super::net::{framed, unpanicked};
 use super::problem::{Kind, Problem, of_refusal};
+use super::room::in_pieces;
 use super::state::State;
 use super::{cors, socket};
 use crate::config::CorsRules;
@@ -107,7 +108,7 @@ async fn catch(
     // The endpoint's limit may have been lowered while the body came.
     let ending = if accepted.capture.body.truncated { Ending::TooLarge } else { ending };
 
-    let Answer { mut response, body, dribble, failure } = match (ending, unopened) {
+    let answer = match (ending, unopened) {
         (Ending::Complete, Some(problem)) => problem_answer(problem),
         (Ending::Complete, None) if is_preflight => Answer::plain(HttpResponse::NoContent(), Bytes::new()),
         (Ending::Complete, None) => answer(&accepted, request, state).await,
@@ -121,13 +122,16 @@ async fn catch(
         (Ending::TimedOut, _) => problem_answer(Problem::new(Kind::BodyTimeout)),
         (Ending::SenderGone, _) => problem_answer(Problem::new(Kind::BodyIncomplete)),
     };
+    let (answer, room) = answer.with_room(&state.memory);
+    let Answer { mut response, body, dribble, failure } = answer;
     response.insert_header((CAPTURE_ID, id.to_string()));
     if ending != Ending::Complete {
         response.force_close();
     }
-    let mut response = match dribble {
-        Some(dribble) => dribbled(response, body.clone(), dribble),
-        None => response.body(body.clone()),
+    let mut response = match (dribble, room) {
+        (Some(dribble), room) => dribbled(response, body.clone(), dribble, room),
+        (None, None) => response.body(body.clone()),
+        (None, room) => response.body(in_pieces(body.clone(), room)),
     };
     let rules = cors_of(state, &accepted.capture.endpoint);
     if is_preflight {

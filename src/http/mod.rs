@@ -9,6 +9,7 @@ mod cors;
 mod drain;
 mod forwarded;
 mod headers;
+mod inflow;
 mod misread;
 mod net;
 mod operations;

@@ -10,27 +10,30 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
 
 use super::problem::{Kind, Problem};
 use super::state::State;
 use crate::intake::{Budget, Reserved};
 
 /// What takes no more than this is let in always: a connection holds as much by itself.
-const SMALL_BYTES: usize = 16 * 1024;
+pub const SMALL_BYTES: usize = 16 * 1024;
 
-/// An answer is handed on in such pieces, so that what is not taken stays here, where it is counted.
-const PIECE_BYTES: usize = 16 * 1024;
+/// A connection is handed at most so many bytes at a time, so that what is not taken stays here, where it is counted.
+pub const PIECE_BYTES: usize = 16 * 1024;
 
 /// The node's room.
 pub struct Room {
     budget: Arc<Budget>,
     bytes_max: usize,
+    /// What a part of a body takes.
+    part_bytes: usize,
     retry_after_s: u32,
 }
 
 impl Room {
-    pub fn new(budget: Arc<Budget>, bytes_max: usize, retry_after_s: u32) -> Self {
-        Self { budget, bytes_max, retry_after_s }
+    pub fn new(budget: Arc<Budget>, bytes_max: usize, part_bytes: usize, retry_after_s: u32) -> Self {
+        Self { budget, bytes_max, part_bytes, retry_after_s }
     }
 
     /// Makes room for so many bytes in all, beside what is held already. What is larger than all room there is takes all
@@ -54,6 +57,29 @@ impl Room {
         let why = "too much is on its way to and from the API of this node";
         Err(Problem::because(Kind::Overloaded, why).retry_after(self.retry_after_s))
     }
+
+    /// An answer that is made piece by piece of a body's parts, with room for two of them until it is sent.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn of_parts<E, S>(
+        &self,
+        pieces: S,
+    ) -> Result<impl Stream<Item = Result<Bytes, E>> + use<E, S>, Problem>
+    where
+        S: Stream<Item = Result<Bytes, E>>,
+    {
+        let mut held = None;
+        self.make(2 * self.part_bytes, &mut held)?;
+        Ok(pieces.flat_map(move |piece| {
+            let _held = &held;
+            let (slices, error) = match piece {
+                Ok(piece) => (Some(slices(piece)), None),
+                Err(error) => (None, Some(Err(error))),
+            };
+            stream::iter(slices.into_iter().flatten().map(Ok).chain(error))
+        }))
+    }
 }
 
 /// Wraps the API: holds room for each answer until it is sent. Those that are made piece by piece hold nothing.
@@ -70,12 +96,22 @@ pub async fn for_answers(
             if let Err(problem) = state.room.make(rest.len(), &mut held) {
                 return Ok(ServiceResponse::from_err(problem, request));
             }
-            BoxBody::new(Held { rest, _held: held })
+            in_pieces(rest, held)
         }
         (Ok(bytes), _) => BoxBody::new(bytes),
         (Err(body), _) => body,
     };
     Ok(ServiceResponse::new(request, response.set_body(body)))
+}
+
+/// A body that holds room until it was handed on.
+pub fn in_pieces(rest: Bytes, held: Option<Reserved>) -> BoxBody {
+    BoxBody::new(Held { rest, _held: held })
+}
+
+/// Bytes as a connection is handed them.
+pub fn slices(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(PIECE_BYTES))))
 }
 
 struct Held {

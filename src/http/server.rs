@@ -1,15 +1,21 @@
 //! The listeners: one for everything, or one for capture and one for the rest.
 
+use std::future::ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
-use actix_web::{App, HttpServer, web};
+use actix_http::HttpService;
+use actix_http::error::DispatchError;
+use actix_service::{ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config};
+use actix_web::dev::{AppConfig, Server, ServerHandle};
+use actix_web::rt::net::TcpStream as Socket;
+use actix_web::{App, web};
 use socket2::SockRef;
 
+use super::inflow::{self, Connection};
 use super::routes::routes;
 use super::state::State;
 use super::wire::Wire;
@@ -109,32 +115,60 @@ fn serve(
         0 => std::thread::available_parallelism().map_or(2, usize::from),
         workers => workers,
     };
-    let write_timeout = options.write_timeout;
-    let server = HttpServer::new(move || {
-        App::new().app_data(state.clone()).configure(|config| routes(config, &state, surface))
-    })
-    .workers(workers)
-    .max_connections(options.connections_max.div_ceil(workers))
-    .backlog(BACKLOG)
-    .client_request_timeout(options.head_timeout)
-    .keep_alive(options.keep_alive)
-    // The server closes first, and at once: a WebSocket's peer waits for it (RFC 6455, section 7.1.1). What
-    // still comes of bodies that nobody reads is not actix's to wait for, but drain.rs'.
-    .client_disconnect_timeout(Duration::ZERO)
-    // In whole seconds: one more at most, in which those are answered who were not waited for.
-    .shutdown_timeout(options.patience.as_secs() + 1)
-    .tcp_nodelay(true)
-    .disable_signals()
-    .on_connect(move |connection, data| {
-        // A reader that takes nothing, or a peer that is gone without a word: the kernel ends it.
-        let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() else { return };
-        if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(write_timeout)) {
-            tracing::debug!(%error, "failed to limit the time of a connection's writes");
-        }
-        match Wire::of(stream) {
-            Ok(wire) => drop(data.insert(Rc::new(wire))),
-            Err(error) => tracing::debug!(%error, "no second handle of a connection: it cannot fail by rule"),
-        }
-    });
-    Ok(server.listen(listener)?.run())
+    let builder = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(options.connections_max.div_ceil(workers))
+        .backlog(BACKLOG)
+        // In whole seconds: one more at most, in which those are answered who were not waited for.
+        .shutdown_timeout(options.patience.as_secs() + 1)
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    let options = options.clone();
+    // What `HttpServer` makes, but of connections that are not read further than they are served.
+    let server = builder.listen("http", listener, move || {
+        let (state, stopping, inflows) = (state.clone(), stopping.clone(), state.inflows.clone());
+        let routed = state.clone();
+        let app = App::new().app_data(state).configure(|config| routes(config, &routed, surface));
+        let app = map_config(app, |()| AppConfig::default());
+        let app = apply_fn_factory(app, inflow::serve).map_err(|error| error.error_response());
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .client_request_timeout(options.head_timeout)
+            .keep_alive(options.keep_alive)
+            // The server closes first, and at once: a WebSocket's peer waits for it (RFC 6455, section 7.1.1). What
+            // still comes of bodies that nobody reads is not actix's to wait for, but drain.rs'.
+            .client_disconnect_timeout(Duration::ZERO)
+            .on_connect_ext(|connection: &Connection, data| {
+                data.insert(connection.inflow());
+                match Wire::of(connection.socket()) {
+                    Ok(wire) => drop(data.insert(Rc::new(wire))),
+                    Err(error) => {
+                        tracing::debug!(%error, "no second handle of a connection: it cannot fail by rule");
+                    }
+                }
+            })
+            .h1(app);
+        let write_timeout = options.write_timeout;
+        fn_service(move |socket: Socket| {
+            set_up(&socket, write_timeout);
+            let peer = socket.peer_addr().ok();
+            let connection = Connection::accept(socket, inflows.clone());
+            ready(connection.map(|connection| (connection, peer)).map_err(DispatchError::Io))
+        })
+        .and_then(http)
+    })?;
+    Ok(server.run())
+}
+
+fn set_up(socket: &Socket, write_timeout: Duration) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "failed to have a connection send without delay");
+    }
+    // A reader that takes nothing, or a peer that is gone without a word: the kernel ends it.
+    if let Err(error) = SockRef::from(socket).set_tcp_user_timeout(Some(write_timeout)) {
+        tracing::debug!(%error, "failed to limit the time of a connection's writes");
+    }
 }

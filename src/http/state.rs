@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_web::http::uri::Authority;
+use prometheus_client::metrics::gauge::Gauge;
 use rand::Rng as _;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -16,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::database::Database;
 use crate::feed::{Hub, Publisher};
+use crate::http::inflow::Inflows;
 use crate::http::problem::{Kind, Problem};
 use crate::http::room::Room;
 use crate::inquiry::Inquiries;
@@ -54,6 +56,9 @@ pub struct State {
     pub room: Room,
     /// What expressions of inquiries, waits and streams hold, and what streams' clients are sending.
     pub expressions: Arc<Budget>,
+    /// All that connections take together, and what comes and goes on them.
+    pub memory: Arc<Budget>,
+    pub inflows: Inflows,
     compiling: Arc<Semaphore>,
     pub render_limits: RenderLimits,
     /// Sockets that have begun to close.
@@ -74,22 +79,28 @@ impl State {
         publisher: Arc<Publisher>,
         broker: Arc<dyn Broker>,
         metrics: Arc<Metrics>,
+        memory: Arc<Budget>,
         clock: Arc<dyn Clock>,
         shutdown: Shutdown,
     ) -> Self {
+        let part = |bytes_max, gauge: &Gauge| Budget::within(&memory, bytes_max, gauge.clone());
         Self {
             subscribers: Arc::new(Semaphore::new(settings.stream.subscribers_max)),
             sockets: Arc::new(Semaphore::new(settings.capture.websocket.sockets_max)),
             waiters: Arc::new(Semaphore::new(settings.inquiry.waiters_max)),
             room: Room::new(
-                Budget::new(settings.api.in_flight_bytes_max, metrics.api_in_flight_bytes.clone()),
+                part(settings.api.in_flight_bytes_max, &metrics.api_in_flight_bytes),
                 settings.api.in_flight_bytes_max,
+                settings.journal.body_part_bytes,
                 settings.journal.retry_after_s,
             ),
-            expressions: Budget::new(
-                settings.inquiry.expressions_bytes_max,
-                metrics.inquiry_expression_bytes.clone(),
-            ),
+            expressions: part(settings.inquiry.expressions_bytes_max, &metrics.inquiry_expression_bytes),
+            inflows: Inflows {
+                heads: part(settings.server.heads_bytes_max, &metrics.heads_bytes),
+                refused: metrics.connections_refused.clone(),
+                memory: memory.clone(),
+            },
+            memory,
             compiling: Arc::new(Semaphore::new(COMPILED_AT_A_TIME)),
             render_limits: settings.rules.render_limits(),
             settings,

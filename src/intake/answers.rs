@@ -36,10 +36,15 @@ pub struct AnswerLog {
 
 impl AnswerLog {
     /// Starts the task that writes, which ends when the node stops and its queue is empty.
-    pub fn start(database: Arc<dyn Database>, metrics: Arc<Metrics>, shutdown: &Shutdown) -> Self {
+    pub fn start(
+        database: Arc<dyn Database>,
+        memory: &Arc<Budget>,
+        metrics: Arc<Metrics>,
+        shutdown: &Shutdown,
+    ) -> Self {
         let (queue, answers) = mpsc::channel(QUEUE);
         shutdown.spawn(write(database, metrics.clone(), answers, shutdown.clone()));
-        Self { queue, room: Budget::new(QUEUE_BYTES, Gauge::default()), metrics }
+        Self { queue, room: Budget::within(memory, QUEUE_BYTES, Gauge::default()), metrics }
     }
 
     /// Keeps an answer, if there is room; otherwise it shows as "not recorded".

@@ -11,6 +11,8 @@ pub struct Budget {
     used: AtomicUsize,
     max: usize,
     gauge: Gauge,
+    /// What is taken here is taken of this too.
+    whole: Option<Arc<Budget>>,
 }
 
 /// A part of a budget, given back when dropped.
@@ -23,7 +25,12 @@ pub struct Reserved {
 impl Budget {
     /// The gauge follows what is in use.
     pub fn new(max: usize, gauge: Gauge) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), max, gauge })
+        Arc::new(Self { used: AtomicUsize::new(0), max, gauge, whole: None })
+    }
+
+    /// So many bytes of a larger budget, at most.
+    pub fn within(whole: &Arc<Self>, max: usize, gauge: Gauge) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), max, gauge, whole: Some(whole.clone()) })
     }
 
     /// Takes so many bytes, or None where there is no room.
@@ -35,10 +42,27 @@ impl Budget {
         let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
             used.checked_add(bytes).filter(|sum| *sum <= self.max)
         });
-        if taken.is_ok() {
-            self.gauge.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+        if taken.is_err() {
+            return false;
         }
-        taken.is_ok()
+        self.gauge.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let is_whole = self.whole.as_ref().is_none_or(|whole| whole.take(bytes));
+        if !is_whole {
+            self.free(bytes);
+        }
+        is_whole
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.free(bytes);
+        if let Some(whole) = &self.whole {
+            whole.give_back(bytes);
+        }
+    }
+
+    fn free(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::AcqRel);
+        self.gauge.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 }
 
@@ -56,7 +80,27 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::AcqRel);
-        self.budget.gauge.dec_by(i64::try_from(self.bytes).unwrap_or(i64::MAX));
+        self.budget.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_of_a_part_is_taken_of_the_whole() {
+        let used = |budget: &Budget| budget.used.load(Ordering::Acquire);
+        let whole = Budget::new(10, Gauge::default());
+        let (one, two) =
+            (Budget::within(&whole, 8, Gauge::default()), Budget::within(&whole, 8, Gauge::default()));
+        assert!(one.reserve(9).is_none(), "it is more than the part has");
+        let mut held = one.reserve(6).unwrap();
+        assert!(two.reserve(5).is_none(), "it is more than the whole has left");
+        assert_eq!((used(&whole), used(&one), used(&two)), (6, 6, 0));
+        assert!(held.grow_to(8) && !held.grow_to(9));
+        assert!(two.reserve(2).is_some());
+        drop(held);
+        assert_eq!((used(&whole), used(&one), used(&two)), (0, 0, 0));
     }
 }

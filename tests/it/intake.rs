@@ -117,7 +117,8 @@ async fn intake(
         endpoints_max: 0,
         rules_body_bytes_max: 1 << 20,
     };
-    let answers = AnswerLog::start(database.clone(), metrics.clone(), shutdown);
+    let memory = Budget::new(1 << 20, Gauge::default());
+    let answers = AnswerLog::start(database.clone(), &memory, metrics.clone(), shutdown);
     let bodies = Budget::new(1 << 20, Gauge::default());
     let clock = Arc::new(SystemClock);
     Ok(Arc::new(Intake::new(

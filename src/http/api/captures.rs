@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use actix_web::http::header::{self, ContentType};
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::Bytes;
 use futures_util::stream;
 use uuid::Uuid;
 
@@ -15,7 +14,6 @@ use crate::feed::LargeEvent;
 use crate::http::auth::Caller;
 use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
-use crate::http::socket::CHUNK_BYTES;
 use crate::http::state::State;
 use crate::model::limits::PAGE_BYTES_MAX;
 use crate::model::wire::{self, BodyForm, Written};
@@ -146,12 +144,13 @@ pub async fn show(
         Written::Whole => response.body(out),
         Written::UpToContent => {
             let event = LargeEvent::new(state.database.clone(), capture.id, out.into(), b"");
-            response.streaming(stream::unfold(event, |mut event| async move {
+            let pieces = stream::unfold(event, |mut event| async move {
                 match event.next().await {
                     Ok(piece) => piece.map(|(bytes, _)| (Ok(bytes), event)),
                     Err(error) => Some((Err(error), event)),
                 }
-            }))
+            });
+            response.streaming(state.room.of_parts(pieces)?)
         }
     })
 }
@@ -190,6 +189,7 @@ pub async fn body(
                     content.map(|content| (content, (database, part + 1))),
                 )
             });
+            let parts = state.room.of_parts(parts)?;
             Ok(response.no_chunking(capture.body.bytes).streaming(parts))
         }
     }
@@ -233,9 +233,4 @@ pub fn body_form(query: &Query, default: BodyForm) -> Result<BodyForm, Problem> 
     let form = query
         .parsed("body", |name| BodyForm::parse(name).ok_or("`full`, `preview` or `none` is expected"))?;
     Ok(form.unwrap_or(default))
-}
-
-/// Large pieces are handed to a connection in slices, so that what it buffers stays small.
-pub fn slices(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
-    std::iter::from_fn(move || (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(CHUNK_BYTES))))
 }

@@ -71,7 +71,8 @@ pub fn export(state: &web::Data<State>, capture: &Capture, format: Format) -> Re
                 encoder,
                 after,
             };
-            response.streaming(futures_util::StreamExt::chain(before, parts.stream()))
+            let pieces = futures_util::StreamExt::chain(before, parts.stream());
+            response.streaming(state.room.of_parts(pieces)?)
         }
     })
 }

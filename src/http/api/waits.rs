@@ -13,7 +13,6 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::captures::slices;
 use super::changes::wrong;
 use super::query::Query;
 use super::selection::{OfRun, Selection, Verification, read_inquiry, record_in_run};
@@ -23,6 +22,7 @@ use crate::database::DatabaseError;
 use crate::feed::{WaitOptions, Waiter};
 use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
+use crate::http::room::slices;
 use crate::http::state::State;
 use crate::intake::Reserved;
 use crate::model::time::rfc3339;

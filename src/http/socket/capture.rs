@@ -52,6 +52,8 @@ pub async fn open(
         state.metrics.count(refusal.outcome());
         of_refusal(refusal, state.settings.journal.retry_after_s)
     };
+    // Its target may be long, and goes with every message.
+    let room = state.intake.bodies.reserve(template.weight()).ok_or_else(|| refused(Refusal::BodiesFull))?;
     let reception = Reception::begin(state.intake.clone(), head, None).await.map_err(refused)?;
     let accepted = reception.finish(Ending::Complete, choice, Ask::Nobody).await.map_err(refused)?;
 
@@ -65,6 +67,7 @@ pub async fn open(
         received: 0,
         send,
         _permit: permit,
+        _room: room,
     };
     // A task of its own: whatever becomes of the connection, what came is kept in its order.
     actix_web::rt::spawn(socket.run());
@@ -92,6 +95,7 @@ struct CaptureSocket {
     received: u64,
     send: mpsc::Sender<Outgoing>,
     _permit: OwnedSemaphorePermit,
+    _room: Reserved,
 }
 
 /// How a socket ended: what is recorded as its close, and what is sent.

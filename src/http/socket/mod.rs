@@ -19,9 +19,6 @@ pub use cut::Cut;
 use super::misread;
 use super::problem::{Kind, Problem};
 
-/// A connection is handed at most so many bytes at a time.
-pub const CHUNK_BYTES: usize = 64 * 1024;
-
 /// Whether a request asks for a WebSocket.
 pub fn is_upgrade(request: &HttpRequest) -> bool {
     misread::goes_over(request.head())

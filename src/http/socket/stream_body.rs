@@ -16,11 +16,13 @@ use super::notice::Notice;
 use super::wanted::Wanted;
 use crate::access::{Leave, Places};
 use crate::database::DatabaseError;
-use crate::feed::{Event, Item, LargeEvent, Lent, Subscriber};
-use crate::http::api::captures::slices;
+use crate::feed::{Item, LargeEvent, Lent, Subscriber};
+use crate::http::room::slices;
 use crate::http::state::State;
+use crate::intake::Reserved;
 use crate::model::Cursor;
 
+mod event;
 mod said;
 
 /// Pause before the database is asked again after it failed.
@@ -51,9 +53,11 @@ pub struct StreamBody {
     messages: Option<Messages>,
     queue: VecDeque<Out>,
     heartbeat: Instant,
-    /// The database failed; it is not asked before. Where an event stands first in the queue, it is this that waits for
-    /// it.
+    /// The database failed, or there was no memory; neither is asked before. Where an event stands first in the queue, it
+    /// is this that waits.
     paused_until: Option<Instant>,
+    /// Memory for the event that is being sent, where it is not small.
+    room: Option<Reserved>,
     ended: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -104,6 +108,7 @@ impl StreamBody {
             queue: VecDeque::new(),
             heartbeat,
             paused_until: None,
+            room: None,
             ended: false,
             _permit: permit,
         };
@@ -121,12 +126,7 @@ impl StreamBody {
             let first = if self.is_held() { None } else { self.queue.pop_front() };
             match first {
                 Some(Out::Bytes(bytes) | Out::More(bytes)) => return Some((Ok(bytes), self)),
-                Some(Out::Event(lent)) => {
-                    if let Err(error) = self.begin_if_wanted(&lent).await {
-                        self.queue.push_front(Out::Event(lent));
-                        self.pause(&error);
-                    }
-                }
+                Some(Out::Event(lent)) => self.turn_of(lent).await,
                 Some(Out::Large(large)) => match self.piece_of(large).await {
                     Ok(()) => {}
                     // In the middle of a message nothing else can be said.
@@ -156,11 +156,16 @@ impl StreamBody {
 
     fn pause(&mut self, error: &DatabaseError) {
         tracing::debug!(error = error as &dyn std::error::Error, "a subscriber waits for the database");
+        self.pause_a_while();
+    }
+
+    fn pause_a_while(&mut self) {
         self.paused_until = Some(Instant::now() + RETRY_PAUSE);
     }
 
     /// Waits for whatever is next; no items come where an event is held, and may be judged now.
     async fn wait(&mut self) -> Happened {
+        self.room = None;
         let (paused_until, is_held) = (self.paused_until, self.is_held());
         let subscriber = &mut self.subscriber;
         let items = async {
@@ -198,19 +203,6 @@ impl StreamBody {
         }
     }
 
-    async fn begin_if_wanted(&mut self, lent: &Lent) -> Result<(), DatabaseError> {
-        let Some(event) = lent.get() else {
-            self.queue.push_front(Out::Event(lent.clone()));
-            self.give_back();
-            return Ok(());
-        };
-        if self.reader.wanted.has(&event).await? {
-            self.state.metrics.deliveries.inc();
-            self.begin(&event);
-        }
-        Ok(())
-    }
-
     /// Gives back what was taken and is not sent: it is taken again, by the filter that is then.
     fn give_back(&mut self) {
         if let Some(seq) = self.first_held() {
@@ -224,65 +216,6 @@ impl StreamBody {
             Out::Event(lent) => Some(lent.seq),
             _ => None,
         })
-    }
-
-    /// Encodes an event when its turn comes. What is sealed is made for one subscriber, so that this is also
-    /// what bounds it; all others share what was encoded once.
-    fn begin(&mut self, event: &Event) {
-        let form = self.subscriber.form();
-        let sealed = match &self.reader.places {
-            Places::Plain => None,
-            places @ Places::Sealed(_) => Some(places.write(event.cursor)),
-        };
-        let apart = sealed.as_ref().map(|cursor| event.encoded_apart(form, cursor));
-        let encoded = apart.as_ref().unwrap_or_else(|| event.encoded(form));
-        let cursor = || sealed.clone().unwrap_or_else(|| event.cursor.to_string());
-        if let Some(large) = self.subscriber.large(event, encoded) {
-            let large = Large { event: large, cursor: cursor(), begun: false };
-            return self.queue.push_front(Out::Large(Box::new(large)));
-        }
-        match self.framing {
-            Framing::WebSocket => self.put_first([encoded.websocket_frame()], false),
-            Framing::Lines => self.put_first([encoded.line()], false),
-            Framing::Sse => {
-                let id = format!("id: {}\ndata: ", cursor());
-                self.put_first([id.into(), encoded.json(), Bytes::from_static(b"\n\n")], false);
-            }
-        }
-    }
-
-    async fn piece_of(&mut self, mut large: Box<Large>) -> Result<(), DatabaseError> {
-        let Some((piece, last)) = large.event.next().await? else { return Ok(()) };
-        let begun = std::mem::replace(&mut large.begun, true);
-        let mut pieces = Vec::new();
-        match self.framing {
-            Framing::WebSocket => {
-                let opcode = if begun { OpCode::Continue } else { OpCode::Text };
-                pieces.push(frames::fragment(opcode, &piece, last));
-            }
-            Framing::Lines => pieces.push(piece),
-            Framing::Sse if begun => pieces.push(piece),
-            Framing::Sse => pieces.extend([format!("id: {}\ndata: ", large.cursor).into(), piece]),
-        }
-        match self.framing {
-            Framing::Lines if last => pieces.push(Bytes::from_static(b"\n")),
-            Framing::Sse if last => pieces.push(Bytes::from_static(b"\n\n")),
-            _ => {}
-        }
-        if !last {
-            self.queue.push_front(Out::Large(large));
-        }
-        self.put_first(pieces, begun);
-        Ok(())
-    }
-
-    /// Puts pieces of one message before everything that waits; where it has begun they continue it.
-    fn put_first(&mut self, pieces: impl IntoIterator<Item = Bytes>, begun: bool) {
-        let slices: Vec<Bytes> = pieces.into_iter().flat_map(slices).collect();
-        for (place, slice) in slices.into_iter().enumerate().rev() {
-            let begins = !begun && place == 0;
-            self.queue.push_front(if begins { Out::Bytes(slice) } else { Out::More(slice) });
-        }
     }
 
     fn push(&mut self, bytes: Bytes) {

@@ -12,12 +12,15 @@ use crate::harness::client::{
 use crate::harness::node::Node;
 use crate::harness::{Needs, TestResult, check_problem, eventually, trials};
 
+mod connections;
+
 const SOON: Duration = Duration::from_secs(30);
 /// What may come on top of a node that does nothing.
 const ROOM_BYTES: u64 = 400 * 1024 * 1024;
 
 pub fn trials() -> Vec<Trial> {
-    trials! {
+    let mut trials = connections::trials();
+    trials.extend(trials! {
         Needs::NOTHING =>
             many_large_bodies_at_once_stay_within_bounds,
             readers_that_read_nothing_stay_within_bounds,
@@ -26,7 +29,8 @@ pub fn trials() -> Vec<Trial> {
             documents_that_are_never_ended_stay_within_bounds,
             listings_that_nobody_reads_stay_within_bounds,
             messages_that_never_end_stay_within_bounds,
-    }
+    });
+    trials
 }
 
 /// The outcome of some work, while which the node's memory stays within bounds.
