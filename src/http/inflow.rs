@@ -29,8 +29,9 @@ use crate::intake::{Budget, Reserved};
 /// What a connection takes that does nothing, and one that sends a small request.
 const CONNECTION_BYTES: usize = 16 * 1024;
 
-/// What is handed on before it is seen what becomes of it; the framework's buffer has as much from the start.
-const PIECE_BYTES: usize = 8 * 1024;
+/// What is handed on at a time, in and out, before it is seen what becomes of it. The framework's buffers have as much
+/// from the start.
+pub const PIECE_BYTES: usize = 8 * 1024;
 
 /// A head of no more than this is within what its connection takes.
 const SMALL_HEAD_BYTES: usize = 4 * 1024;

@@ -12,15 +12,13 @@ use actix_web::{Error, web};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 
+use super::inflow::PIECE_BYTES;
 use super::problem::{Kind, Problem};
 use super::state::State;
 use crate::intake::{Budget, Reserved};
 
 /// What takes no more than this is let in always: a connection holds as much by itself.
 pub const SMALL_BYTES: usize = 16 * 1024;
-
-/// A connection is handed at most so many bytes at a time, so that what is not taken stays here, where it is counted.
-pub const PIECE_BYTES: usize = 16 * 1024;
 
 /// The node's room.
 pub struct Room {
@@ -109,7 +107,7 @@ pub fn in_pieces(rest: Bytes, held: Option<Reserved>) -> BoxBody {
     BoxBody::new(Held { rest, _held: held })
 }
 
-/// Bytes as a connection is handed them.
+/// Bytes as a connection is handed them, so that what is not taken stays here, where it is counted.
 pub fn slices(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
     std::iter::from_fn(move || (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(PIECE_BYTES))))
 }

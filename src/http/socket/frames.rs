@@ -3,7 +3,7 @@
 use actix_http::ws::{CloseReason, OpCode, Parser};
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use crate::http::room::PIECE_BYTES;
+use crate::http::inflow::PIECE_BYTES;
 use crate::intake::Reserved;
 
 /// A whole message, or a control frame.

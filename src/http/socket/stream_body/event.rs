@@ -7,11 +7,9 @@ use super::{Framing, Large, Out, StreamBody};
 use crate::access::Places;
 use crate::database::DatabaseError;
 use crate::feed::{Event, Lent};
+use crate::http::inflow::PIECE_BYTES;
 use crate::http::room::slices;
 use crate::http::socket::frames;
-
-/// An event of no more than this is within what its connection takes.
-const SMALL_EVENT_BYTES: usize = 8 * 1024;
 
 impl StreamBody {
     /// Sees to an event that was first in the queue: it is begun or left out, given back where it is not there any more,
@@ -71,13 +69,14 @@ impl StreamBody {
         true
     }
 
-    /// Makes room for an event in place of the one before, which was handed on.
+    /// Makes room for an event in place of the one before, which was handed on. What is small is within what its
+    /// connection takes.
     fn make_room(&mut self, bytes: usize) -> bool {
         self.room = None;
-        if bytes > SMALL_EVENT_BYTES {
+        if bytes > PIECE_BYTES {
             self.room = self.state.memory.reserve(bytes);
         }
-        self.room.is_some() || bytes <= SMALL_EVENT_BYTES
+        self.room.is_some() || bytes <= PIECE_BYTES
     }
 
     pub(super) async fn piece_of(&mut self, mut large: Box<Large>) -> Result<(), DatabaseError> {
