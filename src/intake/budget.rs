@@ -1,16 +1,15 @@
 //! Bytes that may be in use at a time, taken without waiting.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use prometheus_client::metrics::gauge::Gauge;
 
 /// A number of bytes, shared by all that hold a [`Reserved`] of it.
 #[derive(Debug)]
 pub struct Budget {
-    used: AtomicUsize,
+    used: Gauge,
     max: usize,
-    gauge: Gauge,
     /// What is taken here is taken of this too.
     whole: Option<Arc<Budget>>,
 }
@@ -23,14 +22,14 @@ pub struct Reserved {
 }
 
 impl Budget {
-    /// The gauge follows what is in use.
-    pub fn new(max: usize, gauge: Gauge) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), max, gauge, whole: None })
+    /// The gauge is what is in use.
+    pub fn new(max: usize, used: Gauge) -> Arc<Self> {
+        Arc::new(Self { used, max, whole: None })
     }
 
     /// So many bytes of a larger budget, at most.
-    pub fn within(whole: &Arc<Self>, max: usize, gauge: Gauge) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), max, gauge, whole: Some(whole.clone()) })
+    pub fn within(whole: &Arc<Self>, max: usize, used: Gauge) -> Arc<Self> {
+        Arc::new(Self { used, max, whole: Some(whole.clone()) })
     }
 
     /// Takes so many bytes, or None where there is no room.
@@ -39,31 +38,30 @@ impl Budget {
     }
 
     fn take(&self, bytes: usize) -> bool {
-        let taken = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-            used.checked_add(bytes).filter(|sum| *sum <= self.max)
+        let (more, max) = (signed(bytes), signed(self.max));
+        let taken = self.used.inner().fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+            used.checked_add(more).filter(|sum| *sum <= max)
         });
         if taken.is_err() {
             return false;
         }
-        self.gauge.inc_by(i64::try_from(bytes).unwrap_or(i64::MAX));
         let is_whole = self.whole.as_ref().is_none_or(|whole| whole.take(bytes));
         if !is_whole {
-            self.free(bytes);
+            self.used.dec_by(more);
         }
         is_whole
     }
 
     fn give_back(&self, bytes: usize) {
-        self.free(bytes);
+        self.used.dec_by(signed(bytes));
         if let Some(whole) = &self.whole {
             whole.give_back(bytes);
         }
     }
+}
 
-    fn free(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::AcqRel);
-        self.gauge.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
-    }
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 impl Reserved {
@@ -90,7 +88,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_of_a_part_is_taken_of_the_whole() {
-        let used = |budget: &Budget| budget.used.load(Ordering::Acquire);
+        let used = |budget: &Budget| budget.used.get();
         let whole = Budget::new(10, Gauge::default());
         let (one, two) =
             (Budget::within(&whole, 8, Gauge::default()), Budget::within(&whole, 8, Gauge::default()));
