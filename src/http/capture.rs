@@ -158,11 +158,16 @@ pub fn record_answer(
         endpoint: accepted.capture.endpoint.clone(),
         status: response.status().as_u16(),
         headers: header_block_upto(response.headers(), ANSWER_HEADERS_BYTES_MAX),
-        body: body.slice(..body.len().min(ANSWER_BODY_BYTES_MAX)),
+        body: beginning(body, ANSWER_BODY_BYTES_MAX),
         body_bytes: body.len() as u64,
         failure,
         took_us: i64::try_from(started.elapsed().as_micros()).unwrap_or(i64::MAX),
     });
+}
+
+/// The first of some bytes, without holding the others.
+fn beginning(bytes: &Bytes, max: usize) -> Bytes {
+    if bytes.len() <= max { bytes.clone() } else { Bytes::copy_from_slice(&bytes[..max]) }
 }
 
 /// The code of a request: the segment behind the prefix, as it stands in the raw target.

@@ -37,15 +37,18 @@ pub fn within_announced(head: &RequestHead, payload: Payload) -> Payload {
 /// The body of a request that goes over to nothing, to its end. Where the framework knew none, the connection is of no
 /// use afterwards: what came behind the body went with it, so the framework closes it.
 pub fn body_of(head: &RequestHead, payload: Payload) -> Payload {
-    let has_end = matches!(payload, Payload::None)
-        || !(head.method == Method::CONNECT || names_websocket(&head.headers))
-        // Chunks tell their end, and the framework heeds it.
-        || head.headers.contains_key(header::TRANSFER_ENCODING);
-    if has_end {
+    if matches!(payload, Payload::None) || has_end(head) {
         return payload;
     }
     let left = announced(&head.headers).unwrap_or(0);
     Payload::Stream { payload: Box::pin(Cut { payload, left }) }
+}
+
+/// Whether the framework heeds the end of a body.
+pub fn has_end(head: &RequestHead) -> bool {
+    !(head.method == Method::CONNECT || names_websocket(&head.headers))
+        // Chunks tell their end.
+        || head.headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 struct Cut {

@@ -18,9 +18,11 @@ use tracing::field::Empty;
 
 use super::drain::{Shared, draining};
 use super::headers::secure_headers;
-use super::misread::within_announced;
+use super::inflow::PIECE_BYTES;
+use super::misread::{goes_over, within_announced};
 use super::problem::{Kind, Problem};
 use super::request_id::{self, RequestId};
+use super::room::in_pieces;
 
 /// Wraps a scope.
 pub async fn net(
@@ -32,7 +34,7 @@ pub async fn net(
         body => Some(Shared::new(within_announced(request.head(), body))),
     };
     // A connection that is upgraded has no body, and no end that could be waited for.
-    let is_upgrade = request.headers().contains_key(header::UPGRADE);
+    let is_upgrade = goes_over(request.head());
     request.set_payload(rest.clone().map_or(Payload::None, Shared::payload));
     // The pattern, not the path: an endpoint's code may be a secret.
     let route = request.match_pattern().unwrap_or_default();
@@ -58,13 +60,22 @@ pub async fn net(
     secure_headers(response.headers_mut());
     response.headers_mut().insert(request_id::HEADER, id.to_header());
     let (request, response) = response.into_parts();
-    let response = framed(response, &request);
+    let response = framed(response.map_body(|_, body| by_pieces(body)), &request);
     let response = ServiceResponse::new(request, response);
     span.record("status", response.status().as_u16());
     Ok(match rest.filter(|_| !is_upgrade) {
         Some(rest) => response.map_body(|_, body| draining(body, rest.payload())),
         None => response,
     })
+}
+
+/// The framework copies what it is handed at once, and holds that until it is taken.
+fn by_pieces(body: BoxBody) -> BoxBody {
+    match body.try_into_bytes() {
+        Ok(bytes) if bytes.len() > PIECE_BYTES => in_pieces(bytes, None),
+        Ok(bytes) => BoxBody::new(bytes),
+        Err(body) => body,
+    }
 }
 
 /// Runs work whose panic is one request's: whoever sent it is told, and the node goes on. The panic itself

@@ -130,7 +130,8 @@ fn serve(
         let routed = state.clone();
         let app = App::new().app_data(state).configure(|config| routes(config, &routed, surface));
         let app = map_config(app, |()| AppConfig::default());
-        let app = apply_fn_factory(app, inflow::serve).map_err(|error| error.error_response());
+        let app =
+            apply_fn_factory(app, inflow::serve).map_err(|error: actix_web::Error| error.error_response());
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
                 let stopping = stopping.clone();
@@ -156,7 +157,7 @@ fn serve(
         fn_service(move |socket: Socket| {
             set_up(&socket, write_timeout);
             let peer = socket.peer_addr().ok();
-            let connection = Connection::accept(socket, inflows.clone());
+            let connection = Connection::accept(socket, inflows.clone(), options.head_timeout);
             ready(connection.map(|connection| (connection, peer)).map_err(DispatchError::Io))
         })
         .and_then(http)

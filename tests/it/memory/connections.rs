@@ -18,13 +18,18 @@ const MANY: usize = 3_500;
 const LITTLE_BYTES: usize = 32 << 20;
 
 /// What a connection is counted with.
-const CONNECTION_BYTES: usize = 16 * 1024;
+const CONNECTION_BYTES: usize = 24 * 1024;
 
 pub fn trials() -> Vec<Trial> {
     trials! {
         Needs::NOTHING =>
             heads_that_never_end_stay_within_bounds,
             heads_whose_body_never_comes_stay_within_bounds,
+            heads_of_many_fields_stay_within_bounds,
+            tiny_chunks_stay_within_bounds,
+            files_that_nobody_reads_stay_within_bounds,
+            many_small_uploads_at_once_find_room,
+            a_connection_is_not_held_by_its_heads,
             what_stands_behind_an_unanswered_request_stays_within_bounds,
             a_connection_too_many_is_refused_until_others_end,
             an_event_waits_for_room,
@@ -58,7 +63,7 @@ async fn check_held(node: &Node, sent: String) -> TestResult {
     };
     let connections = within_bounds(node, idle, holding).await?;
     let counted = node.metric("creel_memory_bytes").await?;
-    assert!(counted > 0.0, "nothing is counted");
+    assert!(counted > 30e6, "too little is counted: {counted}");
     drop(connections);
     eventually(SOON, "their memory is free again", || async {
         let of = |name| node.metric(name);
@@ -96,13 +101,70 @@ async fn heads_whose_body_never_comes_stay_within_bounds() -> TestResult {
     Ok(())
 }
 
-/// A stream's answer never ends; what comes behind its request is left to the kernel.
+/// Fields take more than their octets.
+async fn heads_of_many_fields_stay_within_bounds() -> TestResult {
+    let node = quiet_node().await?;
+    let fields: String = (0..94).map(|n| format!("a{n}:\r\n")).collect();
+    check_held(&node, format!("POST /r/half HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n{fields}\r\n")).await
+}
+
+/// Each takes more for being a chunk than for what it brings.
+async fn tiny_chunks_stay_within_bounds() -> TestResult {
+    let node = quiet_node().await?;
+    let head = "POST /r/half HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+    check_held(&node, head + &"1\r\nX\r\n".repeat(1_300)).await
+}
+
+/// A stream's answer never ends; what comes behind its request is left to the kernel, a large head and small requests by
+/// the hundred.
 async fn what_stands_behind_an_unanswered_request_stays_within_bounds() -> TestResult {
     let node = quiet_node().await?;
-    let request = "GET /api/stream HTTP/1.1\r\nHost: localhost\r\n\r\nGET /r/next HTTP/1.1\r\nHost: a\r\nX: ";
-    check_held(&node, request.to_owned() + &"x".repeat(200_000)).await?;
+    let request = "GET /api/stream HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned();
+    let large = "GET /r/next HTTP/1.1\r\nHost: a\r\nX: ".to_owned() + &"x".repeat(200_000);
+    let small = "GET / HTTP/1.1\r\nHost:a\r\n\r\n".repeat(800);
+    for behind in [large, small] {
+        check_held(&node, request.clone() + &behind).await?;
+    }
     assert!(node.metric("creel_connections_refused_total").await? == 0.0, "somebody was refused");
     Ok(())
+}
+
+async fn files_that_nobody_reads_stay_within_bounds() -> TestResult {
+    let node = quiet_node().await?;
+    let request = "GET /api/docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned();
+    check_held(&node, request).await
+}
+
+/// What is no head is not counted as one, however much of it comes at once.
+async fn many_small_uploads_at_once_find_room() -> TestResult {
+    let node = quiet_node().await?;
+    let head = "POST /r/half HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n".to_owned();
+    check_held(&node, head + &"x".repeat(8_500)).await?;
+    assert!(node.metric("creel_connections_refused_total").await? == 0.0, "somebody was refused");
+    Ok(())
+}
+
+/// Every head has its time, not the first of a connection alone; and a large one is the last of its connection.
+async fn a_connection_is_not_held_by_its_heads() -> TestResult {
+    let node = Node::builder().setting("server.head_timeout_ms", 1_000).start().await?;
+    let small = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut connection = Connection::open(node.address()).await?;
+    connection.send(small).await?;
+    assert_eq!(connection.response().await?.status, 200);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    connection.send(small).await?;
+    assert_eq!(connection.response().await?.status, 200, "it may rest between requests");
+    connection.send(b"GET /healthz HTTP/1.1\r\nHost: local").await?;
+    let rest = tokio::time::timeout(SOON, connection.rest()).await?;
+    assert!(rest.map_or(true, |rest| rest.is_empty()));
+    let mut connection = Connection::open(node.address()).await?;
+    let large = "x".repeat(20_000);
+    connection
+        .send(format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {large}\r\n\r\n").as_bytes())
+        .await?;
+    let answer = connection.response().await?;
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    node.check_unharmed().await
 }
 
 async fn a_connection_too_many_is_refused_until_others_end() -> TestResult {
