@@ -30,7 +30,7 @@ pub const PIECE_BYTES: usize = 8 * 1024;
 const CHUNKS_BYTES: usize = 256;
 
 /// A head of no more than this is within what its connection takes.
-const SMALL_HEAD_BYTES: usize = 4 * 1024;
+pub const SMALL_HEAD_BYTES: usize = 4 * 1024;
 
 /// A field takes about so much beside its octets.
 const FIELD_BYTES: usize = 400;

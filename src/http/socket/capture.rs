@@ -16,6 +16,7 @@ use super::Cut;
 use super::frames::{self, Outgoing};
 use super::messages::{Fault, Incoming, Messages, close_code};
 use crate::http::capture::{id_at, record_answer};
+use crate::http::inflow::SMALL_HEAD_BYTES;
 use crate::http::problem::{Kind, Problem, of_refusal};
 use crate::http::state::State;
 use crate::intake::{Accepted, Ask, Chosen, Ending, Reception, Refusal, Reserved};
@@ -52,8 +53,10 @@ pub async fn open(
         state.metrics.count(refusal.outcome());
         of_refusal(refusal, state.settings.journal.retry_after_s)
     };
-    // Its target may be long, and goes with every message.
-    let room = state.intake.bodies.reserve(template.weight()).ok_or_else(|| refused(Refusal::BodiesFull))?;
+    // Its target goes with every message, and may be long.
+    let is_long = template.target.len() > SMALL_HEAD_BYTES;
+    let room = is_long.then(|| state.intake.bodies.reserve(template.weight()).ok_or(Refusal::BodiesFull));
+    let room = room.transpose().map_err(refused)?;
     let reception = Reception::begin(state.intake.clone(), head, None).await.map_err(refused)?;
     let accepted = reception.finish(Ending::Complete, choice, Ask::Nobody).await.map_err(refused)?;
 
@@ -95,7 +98,7 @@ struct CaptureSocket {
     received: u64,
     send: mpsc::Sender<Outgoing>,
     _permit: OwnedSemaphorePermit,
-    _room: Reserved,
+    _room: Option<Reserved>,
 }
 
 /// How a socket ended: what is recorded as its close, and what is sent.

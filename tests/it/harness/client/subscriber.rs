@@ -131,6 +131,8 @@ async fn next_frame(socket: &mut WebSocketStream<MaybeTlsStream<TcpStream>>) -> 
 struct Lines {
     response: reqwest::Response,
     buffer: Vec<u8>,
+    /// How much of it has no line end.
+    seen: usize,
     /// `data` lines of an event that is not complete yet.
     data: String,
 }
@@ -150,16 +152,19 @@ impl Lines {
         if !kind.is_some_and(|kind| kind.starts_with(accept)) {
             return Err(format!("asked for {accept}, got {kind:?}").into());
         }
-        Ok(Self { response, buffer: Vec::new(), data: String::new() })
+        Ok(Self { response, buffer: Vec::new(), seen: 0, data: String::new() })
     }
 
     /// Without its line end; nothing at the end of the body.
     async fn next_line(&mut self) -> TestResult<Option<String>> {
         loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=end).collect();
+            let unseen = &self.buffer[self.seen..];
+            if let Some(end) = unseen.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=self.seen + end).collect();
+                self.seen = 0;
                 return Ok(Some(String::from_utf8(line)?.trim_end_matches(['\r', '\n']).to_owned()));
             }
+            self.seen = self.buffer.len();
             match self.response.chunk().await? {
                 Some(bytes) => self.buffer.extend_from_slice(&bytes),
                 None => return Ok(None),
