@@ -35,6 +35,7 @@ pub fn trials() -> Vec<Trial> {
             an_event_waits_for_room,
             a_reply_for_which_there_is_no_room_is_a_problem,
             what_is_pipelined_is_answered_however_much_it_is,
+            a_pipelined_head_request_takes_nothing_from_the_one_before,
     }
 }
 
@@ -272,5 +273,20 @@ async fn what_is_pipelined_is_answered_however_much_it_is() -> TestResult {
     }
     let kept = node.outcomes("kept").await;
     assert!((kept - 400.0).abs() < 0.5, "{kept} were kept");
+    node.check_unharmed().await
+}
+
+/// The framework frames an answer by the request that it has read last; it is given one at a time.
+async fn a_pipelined_head_request_takes_nothing_from_the_one_before() -> TestResult {
+    let node = Node::builder().start().await?;
+    let mut connection = Connection::open(node.address()).await?;
+    let requests: String = ["GET /r/a", "HEAD /r/a", "GET /healthz", "HEAD /healthz", "GET /r/a"]
+        .map(|line| format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+        .concat();
+    connection.send(requests.as_bytes()).await?;
+    for method in ["GET", "HEAD", "GET", "HEAD", "GET"] {
+        let answer = connection.response_to(method).await?;
+        assert_eq!((answer.status, answer.body.is_empty()), (200, method == "HEAD"), "{answer:?}");
+    }
     node.check_unharmed().await
 }
