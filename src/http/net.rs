@@ -3,15 +3,12 @@
 //! names its request, and browsers are told to make nothing of it.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::body::{self, BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, Method, Version, header};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _};
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 use tracing::field::Empty;
@@ -106,45 +103,19 @@ fn as_problem(mut response: ServiceResponse<BoxBody>, id: &RequestId) -> Service
     ServiceResponse::new(request, problem)
 }
 
-/// Frames an answer by its own request: the framework goes by the one that it has read last, which with pipelining is
-/// another.
+/// Frames an answer that has no length. HEAD's has no content, and ends at once (RFC 9110, section 9.3.2); below HTTP/1.1,
+/// where nobody knew chunks, it ends with its connection (RFC 9112, section 6.1).
 pub fn framed(mut response: HttpResponse, request: &HttpRequest) -> HttpResponse {
-    if request.method() == Method::HEAD {
-        return unsent(response);
-    }
-    // Nobody knew chunks before HTTP/1.1 (RFC 9112, section 6.1): what has no length ends with its connection.
-    if request.version() < Version::HTTP_11 && response.body().size() == BodySize::Stream {
+    if response.body().size() != BodySize::Stream {
+        return response;
+    } else if request.method() == Method::HEAD {
+        return response.set_body(BoxBody::new(body::None::new()));
+    } else if request.version() < Version::HTTP_11 {
         let head = response.head_mut();
         head.no_chunking(true);
         head.set_connection_type(ConnectionType::Close);
     }
     response
-}
-
-/// What HEAD is answered with: the length of GET's content, and none of it (RFC 9110, section 9.3.2). A body of that
-/// size would be waited for, and the connection given up.
-fn unsent(mut response: HttpResponse) -> HttpResponse {
-    match response.body().size() {
-        BodySize::None | BodySize::Sized(0) => return response,
-        BodySize::Sized(bytes) => drop(response.headers_mut().insert(header::CONTENT_LENGTH, bytes.into())),
-        BodySize::Stream => {}
-    }
-    response.head_mut().no_chunking(true);
-    response.map_body(|_, _| BoxBody::new(Unsent))
-}
-
-struct Unsent;
-
-impl MessageBody for Unsent {
-    type Error = std::convert::Infallible;
-
-    fn size(&self) -> BodySize {
-        BodySize::Stream
-    }
-
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        Poll::Ready(None)
-    }
 }
 
 #[cfg(test)]
