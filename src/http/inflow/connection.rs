@@ -19,6 +19,9 @@ use crate::intake::Reserved;
 const NO_ROOM: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
+/// What is read before it is wanted, to see whether the peer is gone.
+const EARLY_BYTES: usize = 1024;
+
 pub struct Connection {
     socket: Take<TcpStream>,
     inflow: Rc<Inflow>,
@@ -60,9 +63,14 @@ impl Connection {
         self.inflow.clone()
     }
 
-    /// Reads a piece from the socket.
-    fn poll_piece(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.socket.set_limit(PIECE_BYTES as u64);
+    /// Reads from the socket.
+    fn poll_piece(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+        bytes_max: usize,
+    ) -> Poll<io::Result<()>> {
+        self.socket.set_limit(bytes_max as u64);
         Pin::new(&mut self.socket).poll_read(context, buffer)
     }
 
@@ -74,7 +82,7 @@ impl Connection {
         }
         if matches!(stage, Stage::Headed | Stage::Whole) && self.kept.is_empty() {
             let before = buffer.filled().len();
-            if self.poll_piece(context, buffer)?.is_pending() {
+            if self.poll_piece(context, buffer, EARLY_BYTES)?.is_pending() {
                 self.inflow.unseen.set(0);
                 return Poll::Pending;
             }
@@ -139,6 +147,9 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.inflow.stage.get() != Stage::Head {
+            this.head_due = None;
+        }
         if this.inflow.room() == 0 {
             return this.poll_gone(context, buffer);
         }
@@ -152,7 +163,7 @@ impl AsyncRead for Connection {
             this.kept = kept;
             return Poll::Ready(Ok(()));
         }
-        if this.poll_piece(context, buffer)?.is_ready() {
+        if this.poll_piece(context, buffer, PIECE_BYTES)?.is_ready() {
             return Poll::Ready(this.hand_on(buffer, before));
         }
         this.inflow.unseen.set(0);

@@ -2,6 +2,7 @@
 //! use, of every connection, and makes requests of it, by the hundred, that wait for the answer to the first. Here it is
 //! handed one request at a time, and of its body no more than whoever reads it asks for. What heads take is counted.
 
+mod chunks;
 mod connection;
 mod framing;
 mod serve;
@@ -16,6 +17,7 @@ pub use connection::Connection;
 pub use serve::serve;
 
 use crate::intake::{Budget, Reserved};
+use chunks::Chunks;
 use framing::Head;
 
 /// What a connection takes that does nothing, and one that has sent a small request.
@@ -24,10 +26,6 @@ const CONNECTION_BYTES: usize = 24 * 1024;
 /// What is handed on at a time, in and out, before it is seen what becomes of it. The framework's buffers have as much
 /// from the start.
 pub const PIECE_BYTES: usize = 8 * 1024;
-
-/// The same of a body in chunks, each of which takes as much again as its shortest; what follows its end is not known to
-/// do so.
-const CHUNKS_BYTES: usize = 256;
 
 /// A head of no more than this is within what its connection takes.
 pub const SMALL_HEAD_BYTES: usize = 4 * 1024;
@@ -60,6 +58,8 @@ pub struct Inflow {
     unread: Cell<usize>,
     /// Of the body that goes along with its head: so much was.
     gone_along: Cell<usize>,
+    /// How far a body in chunks is.
+    chunks: Cell<Option<Chunks>>,
     /// Wants to hand on more.
     waker: RefCell<Option<Waker>>,
 }
@@ -70,10 +70,9 @@ enum Stage {
     Head,
     /// It has come, and the framework is to take it.
     Headed,
-    /// The body comes: so much of it is still to be handed on, in pieces of so many bytes.
+    /// The body comes: so much of it is still to be handed on, at most.
     Body {
         left: u64,
-        piece: usize,
     },
     /// It has come, and is not answered.
     Whole,
@@ -93,6 +92,7 @@ impl Inflow {
             unseen: Cell::new(0),
             unread: Cell::new(0),
             gone_along: Cell::new(0),
+            chunks: Cell::new(None),
             waker: RefCell::new(None),
         }
     }
@@ -102,8 +102,8 @@ impl Inflow {
         let unseen = PIECE_BYTES.saturating_sub(self.unseen.get());
         match self.stage.get() {
             Stage::Head => unseen,
-            Stage::Body { left, piece } => {
-                let unread = piece.saturating_sub(self.unread.get());
+            Stage::Body { left } => {
+                let unread = PIECE_BYTES.saturating_sub(self.unread.get());
                 unseen.min(unread).min(usize::try_from(left).unwrap_or(usize::MAX))
             }
             Stage::Headed | Stage::Whole | Stage::Left | Stage::Over => 0,
@@ -137,10 +137,19 @@ impl Inflow {
                 }
                 ended.map_or(bytes.len(), |(of_head, of_body)| of_head + of_body)
             }
-            Stage::Body { left, piece } => {
-                self.stage.set(Stage::Body { left: left - bytes.len() as u64, piece });
-                self.unread.set(self.unread.get() + bytes.len());
-                bytes.len()
+            Stage::Body { left } => {
+                let (taken, left) = match self.chunks.take() {
+                    Some(mut chunks) => {
+                        let taken = chunks.look(bytes);
+                        self.chunks.set(Some(chunks));
+                        (taken, if chunks == Chunks::End { 0 } else { left })
+                    }
+                    None => (bytes.len(), left - bytes.len() as u64),
+                };
+                self.stage.set(Stage::Body { left });
+                // What is held back of it waits until the rest is read.
+                self.unread.set(if taken < bytes.len() { PIECE_BYTES } else { self.unread.get() + taken });
+                taken
             }
             Stage::Headed | Stage::Whole | Stage::Left | Stage::Over => 0,
         };
@@ -164,13 +173,16 @@ impl Inflow {
         self.number.set(self.number.get() + 1);
         let gone_along = self.gone_along.take();
         self.unread.set(gone_along);
-        self.stage.set(match body {
-            None => Stage::Whole,
-            Some(Coming { bytes, piece }) => Stage::Body {
-                left: bytes.map_or(u64::MAX, |bytes| bytes.saturating_sub(gone_along as u64)),
-                piece,
-            },
-        });
+        let (stage, chunks) = match body {
+            None => (Stage::Whole, None),
+            Some(Coming::Chunks) => (Stage::Body { left: u64::MAX }, Some(Chunks::BEGIN)),
+            Some(Coming::Bytes(bytes)) => {
+                (Stage::Body { left: bytes.saturating_sub(gone_along as u64) }, None)
+            }
+            Some(Coming::Anything) => (Stage::Body { left: u64::MAX }, None),
+        };
+        self.stage.set(stage);
+        self.chunks.set(chunks);
         self.number.get()
     }
 
@@ -189,18 +201,22 @@ impl Inflow {
 
     /// Whoever reads the body has had all there is.
     fn want_more(&self, number: u64) {
-        let Stage::Body { left, piece } = self.stage.get() else { return };
-        if self.number.get() == number {
-            // Where nothing was to be left, it is told in another way than was thought.
-            self.stage.set(Stage::Body { left: if left == 0 { u64::MAX } else { left }, piece });
-            self.unread.set(0);
-            self.wake();
+        let Stage::Body { left } = self.stage.get() else { return };
+        if self.number.get() != number {
+            return;
         }
+        // All was handed on, looked at, and is not enough: the framework sees another end than is seen here.
+        if left == 0 && self.unread.get() == 0 {
+            self.chunks.set(None);
+            self.stage.set(Stage::Body { left: u64::MAX });
+        }
+        self.unread.set(0);
+        self.wake();
     }
 
     /// The body is over, for whoever reads it.
     fn end_body(&self, number: u64, is_whole: bool) {
-        let Stage::Body { left, .. } = self.stage.get() else { return };
+        let Stage::Body { left } = self.stage.get() else { return };
         if self.number.get() == number {
             self.stage.set(if is_whole || left == 0 { Stage::Whole } else { Stage::Left });
         }
@@ -212,7 +228,8 @@ impl Inflow {
             return;
         }
         self.end_body(number, false);
-        self.stage.set(if self.stage.get() == Stage::Left { Stage::Over } else { Stage::Head });
+        let is_last = self.stage.get() == Stage::Left || self.is_large();
+        self.stage.set(if is_last { Stage::Over } else { Stage::Head });
         self.head.take();
         *self.room.borrow_mut() = None;
         self.wake();
@@ -225,8 +242,11 @@ impl Inflow {
     }
 }
 
-/// A body that is to come: how long it is, where that was told, and in what pieces it is handed on.
-struct Coming {
-    bytes: Option<u64>,
-    piece: usize,
+/// A body that is to come.
+enum Coming {
+    /// So long.
+    Bytes(u64),
+    Chunks,
+    /// All that follows.
+    Anything,
 }

@@ -13,7 +13,7 @@ use actix_web::http::{ConnectionType, header};
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::{CHUNKS_BYTES, Coming, Inflow, PIECE_BYTES};
+use super::{Coming, Inflow};
 use crate::http::misread::{announced, has_end};
 use crate::http::problem::{Kind, Problem};
 
@@ -57,10 +57,13 @@ fn no_room() -> Error {
 }
 
 fn coming(head: &RequestHead) -> Coming {
-    if head.headers.contains_key(header::TRANSFER_ENCODING) {
-        return Coming { bytes: None, piece: CHUNKS_BYTES };
+    if !has_end(head) {
+        Coming::Anything
+    } else if head.headers.contains_key(header::TRANSFER_ENCODING) {
+        Coming::Chunks
+    } else {
+        announced(&head.headers).map_or(Coming::Anything, Coming::Bytes)
     }
-    Coming { bytes: announced(&head.headers).filter(|_| has_end(head)), piece: PIECE_BYTES }
 }
 
 /// The request is answered when this is dropped.

@@ -155,6 +155,14 @@ async fn a_connection_is_not_held_by_its_heads() -> TestResult {
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     connection.send(small).await?;
     assert_eq!(connection.response().await?.status, 200, "it may rest between requests");
+    // Each in two parts, and so that one would be late if its time had begun with the one before.
+    for pause in [0, 600, 600] {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        connection.send(&small[..20]).await?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        connection.send(&small[20..]).await?;
+        assert_eq!(connection.response().await?.status, 200);
+    }
     connection.send(b"GET /healthz HTTP/1.1\r\nHost: local").await?;
     let rest = tokio::time::timeout(SOON, connection.rest()).await?;
     assert!(rest.map_or(true, |rest| rest.is_empty()));
@@ -247,6 +255,11 @@ async fn a_reply_for_which_there_is_no_room_is_a_problem() -> TestResult {
     node.check_unharmed().await
 }
 
+fn chunks(body: &str, size: usize) -> String {
+    let chunk = |piece: &[u8]| format!("{:x}\r\n{}\r\n", piece.len(), String::from_utf8_lossy(piece));
+    body.as_bytes().chunks(size).map(chunk).collect::<String>() + "0\r\n\r\n"
+}
+
 /// Far more than is read ahead, in one go: each is answered, in order.
 async fn what_is_pipelined_is_answered_however_much_it_is() -> TestResult {
     const REQUESTS: usize = 400;
@@ -254,7 +267,11 @@ async fn what_is_pipelined_is_answered_however_much_it_is() -> TestResult {
     let requests: String = (0..REQUESTS)
         .map(|n| {
             let body = format!("{n}-{}", "b".repeat(n * 7 % 3_000));
-            format!("POST /r/p HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            let (field, body) = match n % 3 {
+                0 => ("Transfer-Encoding: chunked".to_owned(), chunks(&body, 1 + n * 13 % 900)),
+                _ => (format!("Content-Length: {}", body.len()), body),
+            };
+            format!("POST /r/p HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n{body}")
         })
         .collect();
     let mut connection = Connection::open(node.address()).await?;
