@@ -10,7 +10,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::{Error, web};
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, TryStreamExt as _, stream};
 
 use super::inflow::PIECE_BYTES;
 use super::problem::{Kind, Problem};
@@ -69,14 +69,11 @@ impl Room {
     {
         let mut held = None;
         self.make(2 * self.part_bytes, &mut held)?;
-        Ok(pieces.flat_map(move |piece| {
+        let sliced = pieces.map_ok(move |piece| {
             let _held = &held;
-            let (slices, error) = match piece {
-                Ok(piece) => (Some(slices(piece)), None),
-                Err(error) => (None, Some(Err(error))),
-            };
-            stream::iter(slices.into_iter().flatten().map(Ok).chain(error))
-        }))
+            stream::iter(slices(piece).map(Ok))
+        });
+        Ok(sliced.try_flatten())
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 
-use super::{SOON, within_bounds};
+use super::{SOON, quiet_node, within_bounds};
 use crate::harness::client::{Connection, Framing, Subscriber, check_exactly_once_in_order};
 use crate::harness::node::Node;
 use crate::harness::{Needs, TestResult, check_problem, eventually, trials};
@@ -73,10 +73,6 @@ async fn check_held(node: &Node, sent: String) -> TestResult {
     })
     .await;
     node.check_unharmed().await
-}
-
-async fn quiet_node() -> TestResult<Node> {
-    Node::builder().setting("log.level", "warn").start().await
 }
 
 /// A node with little memory, and all patience with connections that say nothing.

@@ -33,6 +33,21 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
+async fn quiet_node() -> TestResult<Node> {
+    Node::builder().setting("log.level", "warn").start().await
+}
+
+/// Sends the same body again and again; each is kept.
+async fn send_many(node: &Node, count: usize, body: &str) -> TestResult {
+    let request = format!("POST /r/a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut sender = Connection::open(node.address()).await?;
+    for _ in 0..count {
+        sender.send(request.as_bytes()).await?;
+        assert_eq!(sender.response().await?.status, 200);
+    }
+    Ok(())
+}
+
 /// The outcome of some work, while which the node's memory stays within bounds.
 async fn within_bounds<T>(
     node: &Node,
@@ -66,7 +81,7 @@ async fn all<T>(tasks: Vec<JoinHandle<TestResult<T>>>) -> TestResult<Vec<T>> {
 /// come back.
 async fn many_large_bodies_at_once_stay_within_bounds() -> TestResult {
     const SENDERS: usize = 150;
-    let node = Node::builder().setting("log.level", "warn").start().await?;
+    let node = quiet_node().await?;
     let idle = node.resident_bytes()?;
     let body = vec![b'x'; 8 * 1024 * 1024];
     let mut request =
@@ -95,19 +110,13 @@ async fn many_large_bodies_at_once_stay_within_bounds() -> TestResult {
 }
 
 async fn readers_that_read_nothing_stay_within_bounds() -> TestResult {
-    let node = Node::builder().setting("log.level", "warn").start().await?;
+    let node = quiet_node().await?;
     let idle = node.resident_bytes()?;
     let mut readers = Vec::new();
     for n in 0..100 {
         readers.push(Subscriber::open(Framing::ALL[n % 3], &node.address(), "endpoint=a&body=full").await?);
     }
-    let body = "y".repeat(512 * 1024);
-    let request = format!("POST /r/a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let mut connection = Connection::open(node.address()).await?;
-    for _ in 0..200 {
-        connection.send(request.as_bytes()).await?;
-        assert_eq!(connection.response().await?.status, 200);
-    }
+    send_many(&node, 200, &"y".repeat(512 * 1024)).await?;
     let grown = node.resident_bytes()?.saturating_sub(idle);
     assert!(grown < ROOM_BYTES, "memory has grown by {} MiB", grown / 1024 / 1024);
     eventually(SOON, "all are subscribed still", || async {
@@ -127,13 +136,7 @@ async fn readers_that_stop_while_they_catch_up_stay_within_bounds() -> TestResul
     let builder = Node::builder().setting("log.level", "warn").setting("feed.ring_events_max", 16);
     let node = builder.start().await?;
     let idle = node.resident_bytes()?;
-    let body = "y".repeat(60_000);
-    let request = format!("POST /r/a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let mut sender = Connection::open(node.address()).await?;
-    for _ in 0..CAPTURES {
-        sender.send(request.as_bytes()).await?;
-        assert_eq!(sender.response().await?.status, 200);
-    }
+    send_many(&node, CAPTURES, &"y".repeat(60_000)).await?;
     let mut first = Subscriber::open(Framing::Ndjson, &node.address(), "since=earliest").await?;
     first.read_captures(1, SOON).await?;
     let stalling = async {
@@ -160,7 +163,7 @@ async fn readers_that_stop_while_they_catch_up_stay_within_bounds() -> TestResul
 
 /// Bodies and messages that stop in the middle, heads without an end, sockets that say nothing.
 async fn what_is_begun_and_never_ended_stays_within_bounds() -> TestResult {
-    let node = Node::builder().setting("log.level", "warn").start().await?;
+    let node = quiet_node().await?;
     let idle = node.resident_bytes()?;
     let body = "POST /r/half HTTP/1.1\r\nHost: a\r\nContent-Length: 8388608\r\n\r\n".to_owned()
         + &"x".repeat(300_000);
@@ -193,7 +196,7 @@ async fn what_is_begun_and_never_ended_stays_within_bounds() -> TestResult {
 }
 
 async fn documents_that_are_never_ended_stay_within_bounds() -> TestResult {
-    let node = Node::builder().setting("log.level", "warn").start().await?;
+    let node = quiet_node().await?;
     let idle = node.resident_bytes()?;
     let head = "PUT /api/config HTTP/1.1\r\nHost: localhost\r\nContent-Length: 33000000\r\n\r\n";
     let begun = std::sync::Arc::new(head.to_owned() + &"x".repeat(30_000_000));
@@ -233,15 +236,9 @@ async fn one_more(node: &Node, begun: &str) -> TestResult<Response> {
 
 async fn listings_that_nobody_reads_stay_within_bounds() -> TestResult {
     const CAPTURES: usize = 500;
-    let node = Node::builder().setting("log.level", "warn").start().await?;
+    let node = quiet_node().await?;
     let idle = node.resident_bytes()?;
-    let body = "z".repeat(9_000);
-    let request = format!("POST /r/a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let mut sender = Connection::open(node.address()).await?;
-    for _ in 0..CAPTURES {
-        sender.send(request.as_bytes()).await?;
-        assert_eq!(sender.response().await?.status, 200);
-    }
+    send_many(&node, CAPTURES, &"z".repeat(9_000)).await?;
     let listing = async {
         let (mut statuses, mut connections) = (Vec::new(), Vec::new());
         for _ in 0..150 {
@@ -269,7 +266,7 @@ async fn listings_that_nobody_reads_stay_within_bounds() -> TestResult {
 /// More than may be in flight, and less than there may be sockets: some are held, the others are told to come back.
 async fn messages_that_never_end_stay_within_bounds() -> TestResult {
     const SOCKETS: u32 = 400;
-    let node = Node::builder().setting("log.level", "warn").start().await?;
+    let node = quiet_node().await?;
     let idle = node.resident_bytes()?;
     let begun = frame(opcode::BINARY, true, &[0; 1_000_000]);
     let holding = async {
