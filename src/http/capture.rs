@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, Version};
+use actix_web::http::{Method, Uri, Version};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -185,7 +185,7 @@ fn head_of(request: &HttpRequest, endpoint: EndpointCode, ends: Ends, received_u
         kind: CaptureKind::Http,
         received_us,
         method: method(request.method()),
-        target: request.uri().to_string(),
+        target: target(request.uri()),
         version: match request.version() {
             Version::HTTP_10 => "HTTP/1.0".into(),
             Version::HTTP_11 => "HTTP/1.1".into(),
@@ -201,6 +201,14 @@ fn head_of(request: &HttpRequest, endpoint: EndpointCode, ends: Ends, received_u
         websocket: None,
         reply: ReplyChoice::of(ReplySource::Nothing, 0),
     })
+}
+
+/// The target as it was sent.
+fn target(uri: &Uri) -> String {
+    match (uri.authority(), uri.path_and_query()) {
+        (None, Some(origin)) => origin.as_str().to_owned(),
+        _ => uri.to_string(),
+    }
 }
 
 fn method(method: &Method) -> Cow<'static, str> {

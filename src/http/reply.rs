@@ -30,7 +30,12 @@ const OFFERED: [(MediaType, &str); 7] = [
 impl MediaType {
     /// The best of those offered (RFC 9110, section 12.5.1); JSON where none is acceptable.
     pub fn preferred(headers: &HeaderMap) -> Self {
-        let accept = Accept::parse(headers.get_all(header::ACCEPT).map(HeaderValue::as_bytes));
+        let values = || headers.get_all(header::ACCEPT).map(HeaderValue::as_bytes);
+        // Most senders take anything.
+        if values().all(|value| value == b"*/*") {
+            return Self::Json;
+        }
+        let accept = Accept::parse(values());
         let best = accept.best(OFFERED.iter().map(|(_, name)| *name));
         best.map_or(Self::Json, |place| OFFERED[place].0)
     }
@@ -52,7 +57,9 @@ pub fn document(media_type: MediaType, id: Uuid, endpoint: &EndpointCode, method
     match media_type {
         MediaType::Json => {
             let mut out = Vec::with_capacity(128);
-            out.extend_from_slice(format!("{{\"id\":\"{id}\",\"endpoint\":").as_bytes());
+            out.extend_from_slice(b"{\"id\":\"");
+            out.extend_from_slice(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+            out.extend_from_slice(b"\",\"endpoint\":");
             crate::model::wire::text(&mut out, endpoint.as_str());
             out.extend_from_slice(b",\"method\":");
             crate::model::wire::text(&mut out, method);

@@ -12,7 +12,7 @@ use actix_web::{Error, web};
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt as _, stream};
 
-use super::inflow::PIECE_BYTES;
+use super::inflow::SLICE_BYTES;
 use super::problem::{Kind, Problem};
 use super::state::State;
 use crate::intake::{Budget, Reserved};
@@ -106,7 +106,7 @@ pub fn in_pieces(rest: Bytes, held: Option<Reserved>) -> BoxBody {
 
 /// Bytes as a connection is handed them, so that what is not taken stays here, where it is counted.
 pub fn slices(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
-    std::iter::from_fn(move || (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(PIECE_BYTES))))
+    std::iter::from_fn(move || (!bytes.is_empty()).then(|| bytes.split_to(bytes.len().min(SLICE_BYTES))))
 }
 
 struct Held {
@@ -122,7 +122,7 @@ impl MessageBody for Held {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let piece = self.rest.len().min(PIECE_BYTES);
+        let piece = self.rest.len().min(SLICE_BYTES);
         Poll::Ready((piece > 0).then(|| Ok(self.rest.split_to(piece))))
     }
 }

@@ -15,7 +15,7 @@ use actix_web::rt::net::TcpStream as Socket;
 use actix_web::{App, web};
 use socket2::SockRef;
 
-use super::inflow::{self, Connection, PIECE_BYTES};
+use super::inflow::{self, Connection, WRITE_BYTES};
 use super::routes::routes;
 use super::state::State;
 use super::wire::Wire;
@@ -139,7 +139,7 @@ fn serve(
             })
             .client_request_timeout(options.head_timeout)
             .keep_alive(options.keep_alive)
-            .h1_write_buffer_size(PIECE_BYTES)
+            .h1_write_buffer_size(WRITE_BYTES)
             // The server closes first, and at once: a WebSocket's peer waits for it (RFC 6455, section 7.1.1). What
             // still comes of bodies that nobody reads is not actix's to wait for, but drain.rs'.
             .client_disconnect_timeout(Duration::ZERO)

@@ -23,9 +23,13 @@ use framing::Head;
 /// What a connection takes that does nothing, and one that has sent a small request.
 const CONNECTION_BYTES: usize = 24 * 1024;
 
-/// What is handed on at a time, in and out, before it is seen what becomes of it. The framework's buffers have as much
-/// from the start.
+/// What is handed on at a time before it is seen what becomes of it. The framework's buffers have as much from the start.
 pub const PIECE_BYTES: usize = 8 * 1024;
+
+/// Of an answer: what the framework is handed at a time, and how much it gathers before it writes. Together they are
+/// within its buffer once that has doubled.
+pub const SLICE_BYTES: usize = 4 * 1024;
+pub const WRITE_BYTES: usize = 12_000;
 
 /// A head of no more than this is within what its connection takes.
 pub const SMALL_HEAD_BYTES: usize = 4 * 1024;

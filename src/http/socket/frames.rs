@@ -3,7 +3,7 @@
 use actix_http::ws::{CloseReason, OpCode, Parser};
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use crate::http::inflow::PIECE_BYTES;
+use crate::http::inflow::SLICE_BYTES;
 use crate::intake::Reserved;
 
 /// A whole message, or a control frame.
@@ -56,7 +56,7 @@ impl Outgoing {
     /// What a connection is handed next.
     pub fn piece(&mut self) -> Bytes {
         match std::mem::take(&mut self.head) {
-            head if head.is_empty() => self.payload.split_to(self.payload.len().min(PIECE_BYTES)),
+            head if head.is_empty() => self.payload.split_to(self.payload.len().min(SLICE_BYTES)),
             head => head,
         }
     }
@@ -85,7 +85,7 @@ mod tests {
             let mut sent = BytesMut::new();
             while !outgoing.is_sent() {
                 let piece = outgoing.piece();
-                assert!(!piece.is_empty() && piece.len() <= PIECE_BYTES);
+                assert!(!piece.is_empty() && piece.len() <= SLICE_BYTES);
                 sent.extend_from_slice(&piece);
             }
             assert!(sent == frame(OpCode::Binary, &payload), "{length}");

@@ -106,10 +106,9 @@ impl StreamBody {
 
     /// Puts pieces of one message before everything that waits; where it has begun they continue it.
     pub(super) fn put_first(&mut self, pieces: impl IntoIterator<Item = Bytes>, begun: bool) {
-        let slices: Vec<Bytes> = pieces.into_iter().flat_map(slices).collect();
-        for (place, slice) in slices.into_iter().enumerate().rev() {
+        for (place, slice) in pieces.into_iter().flat_map(slices).enumerate() {
             let begins = !begun && place == 0;
-            self.queue.push_front(if begins { Out::Bytes(slice) } else { Out::More(slice) });
+            self.queue.insert(place, if begins { Out::Bytes(slice) } else { Out::More(slice) });
         }
     }
 }
