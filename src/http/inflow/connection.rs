@@ -114,13 +114,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether a head that has begun takes too long.
+    /// Whether the head that has begun takes too long.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let is_within = self.inflow.stage.get() == Stage::Head && self.inflow.head.borrow().bytes > 0;
-        if !is_within {
-            self.head_due = None;
-            return Poll::Pending;
-        }
         let limit = self.head_timeout;
         self.head_due.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit))).as_mut().poll(context)
     }
@@ -147,7 +142,8 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.inflow.stage.get() != Stage::Head {
+        let has_begun = this.inflow.stage.get() == Stage::Head && this.inflow.head.borrow().bytes > 0;
+        if !has_begun {
             this.head_due = None;
         }
         if this.inflow.room() == 0 {
@@ -167,7 +163,10 @@ impl AsyncRead for Connection {
             return Poll::Ready(this.hand_on(buffer, before));
         }
         this.inflow.unseen.set(0);
-        this.poll_late(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        if has_begun {
+            return this.poll_late(context).map(|()| Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
     }
 }
 
