@@ -87,6 +87,11 @@ def wrong(config, broker, nodes):
     address = nginx["networks"]["edge"]["ipv4_address"]
     if node["environment"]["CREEL_SERVER__TRUSTED_PROXIES"] != address:
         yield "the trusted proxy is not nginx"
+    [network] = config["networks"]["edge"]["ipam"]["config"]
+    outer = re.search(r"^#?CREEL_SERVER__TRUSTED_PROXIES=(.*)", (ROOT / ".env.example").read_text(), re.M)[1]
+    places = [place.rpartition(".")[2] for place in (address, network.get("gateway", ""))]
+    if [proxy.rpartition(".")[2] for proxy in outer.split(",")] != places:
+        yield f".env.example names {outer} as proxies, which are not nginx and the gateway"
     if node["environment"]["CREEL_BROKER__URL"] != broker:
         yield f"broker is {node['environment']['CREEL_BROKER__URL']}"
     host = re.search(r"@([a-z]+)", broker)[1]

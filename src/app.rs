@@ -28,8 +28,7 @@ use crate::shutdown::Shutdown;
 use crate::tally::Tallies;
 use crate::upkeep::Upkeep;
 
-use backends::open_broker;
-pub use backends::{mistakes, open_database};
+pub use backends::{mistakes, open_broker, open_database};
 
 /// What is written at the end has so long at least, whatever the listeners took; and so long before the end
 /// nobody is waited for any more who is still sending.
@@ -89,7 +88,7 @@ impl Node {
         let metrics = Arc::new(Metrics::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let node = Uuid::new_v4();
-        let topic = format!("{}.journal", settings.broker.topic_prefix);
+        let topic = settings.broker.journal_topic();
 
         let hub =
             Hub::open(database.clone(), options::hub(&settings.feed), node, clock.clone(), metrics.clone())

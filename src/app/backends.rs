@@ -54,8 +54,8 @@ pub fn open_database(settings: &Settings) -> Result<Arc<dyn Database>, DatabaseE
     })
 }
 
-/// The broker that the settings name.
-pub(super) fn open_broker(settings: &Settings) -> Result<Arc<dyn Broker>, BrokerError> {
+/// The broker that the settings name; it connects by itself.
+pub fn open_broker(settings: &Settings) -> Result<Arc<dyn Broker>, BrokerError> {
     let url = settings.broker.url.expose();
     let ca_file = ca_file(settings);
     Ok(if url == "local" {

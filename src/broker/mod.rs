@@ -13,8 +13,8 @@
 //! - Everything is bounded: messages that a slow reader does not take are dropped and counted
 //!   ([`Broker::dropped`]), and it is told by [`Signal::Back`], in their place, that some are missing.
 //!   A slow reader never holds up other readers, publishers or the broker itself.
-//! - A topic is 1 to [`TOPIC_BYTES_MAX`] ASCII letters, digits, `.`, `-` and `_`, and does not begin
-//!   with `amq.`. Topics and subscriptions are few (one subscription a topic and node): each remote
+//! - A topic is 1 to [`TOPIC_BYTES_MAX`](crate::model::limits::TOPIC_BYTES_MAX) ASCII letters, digits, `.`, `-`
+//!   and `_`, and does not begin with `amq.`. Topics and subscriptions are few (one subscription a topic and node): each remote
 //!   subscription holds a connection of its own, so that none waits behind another.
 //!
 //! What a broker must never do: log the password in its URL, wait for a subscriber, or hold more than
@@ -45,9 +45,6 @@ pub const SUBSCRIPTION_QUEUE: usize = 1024;
 
 /// Bytes of messages that a subscription holds for its reader.
 pub const SUBSCRIPTION_QUEUE_BYTES: usize = 32 * 1024 * 1024;
-
-/// The longest topic, in bytes.
-pub const TOPIC_BYTES_MAX: usize = 200;
 
 /// A broker. Made connected or not: it connects by itself, and [`Broker::state`] tells.
 #[async_trait::async_trait]

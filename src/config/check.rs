@@ -1,7 +1,7 @@
 //! What no type can say: ranges, and settings that must fit together.
 
 use super::{AuthMode, Settings};
-use crate::model::limits::RESERVED_PREFIXES;
+use crate::model::limits::{RESERVED_PREFIXES, TOPIC_BYTES_MAX, TOPIC_RESERVED};
 use crate::rules::allowance::INQUIRY_BYTES_MAX;
 
 /// The longest head of a request, in bytes: actix's limit, and the flat sum of a capture.
@@ -111,6 +111,14 @@ pub fn mistakes(settings: &Settings) -> Vec<String> {
         !settings.broker.topic_prefix.is_empty()
             && settings.broker.topic_prefix.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)),
         "broker.topic_prefix: this must be letters, digits, `-`, `_` and `.`",
+    );
+    let topic = settings.broker.journal_topic();
+    want(
+        topic.len() <= TOPIC_BYTES_MAX && !topic.starts_with(TOPIC_RESERVED),
+        &format!(
+            "broker.topic_prefix: `{topic}` must be at most {TOPIC_BYTES_MAX} characters and not begin with \
+             `{TOPIC_RESERVED}`, which RabbitMQ keeps for itself"
+        ),
     );
 
     want(

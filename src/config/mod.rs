@@ -189,6 +189,13 @@ pub struct Broker {
     pub ca_file: String,
 }
 
+impl Broker {
+    /// Where nodes tell each other what they have committed.
+    pub fn journal_topic(&self) -> String {
+        format!("{}.journal", self.topic_prefix)
+    }
+}
+
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {

@@ -32,3 +32,9 @@ pub const ANSWER_HEADERS_BYTES_MAX: usize = 16 * 1024;
 
 /// First path segments that the capture prefix may not take.
 pub const RESERVED_PREFIXES: [&str; 6] = ["api", "healthz", "readyz", "metrics", "ui", "docs"];
+
+/// Longest topic of a broker, in bytes.
+pub const TOPIC_BYTES_MAX: usize = 200;
+
+/// What RabbitMQ keeps for itself: no topic begins so.
+pub const TOPIC_RESERVED: &str = "amq.";

@@ -106,6 +106,7 @@ async fn check_recovered(node: &Node, load: Load) -> TestResult<Sent> {
     let sent = load.stop().await;
     assert_eq!(sent.broken, 0, "an outage of the database breaks no connection");
     assert!(sent.slowest < ANSWERED, "somebody was left hanging for {:?}", sent.slowest);
+    assert!(sent.refused.keys().all(|status| *status == 503), "{:?}", sent.refused);
     check_journal(node, &sent).await?;
     Ok(sent)
 }
@@ -146,6 +147,7 @@ async fn connections_cut_in_the_middle_of_a_batch_lose_and_double_nothing() -> T
     for round in 0..10 {
         let so_far = load.acknowledged();
         eventually(PATIENCE, "captures", || async { load.acknowledged() >= so_far + 100 }).await;
+        let cut_so_far = proxy.cut_connections();
         if round % 2 == 0 {
             // Somewhere within a statement.
             proxy.cut_after(rand::random_range(1..40_000));
@@ -156,6 +158,7 @@ async fn connections_cut_in_the_middle_of_a_batch_lose_and_double_nothing() -> T
             proxy.cut();
             proxy.resume();
         }
+        eventually(PATIENCE, "a cut", || async { proxy.cut_connections() > cut_so_far }).await;
     }
     check_recovered(&node, load).await.map(drop)
 }

@@ -116,7 +116,8 @@ async fn a_length_that_is_wrong_harms_nobody_else() -> TestResult {
     long.send(b"POST /r/cl HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\nabc").await?;
     long.end_sending().await?;
     let answer = long.response().await?;
-    assert!((400..500).contains(&answer.status), "{}", answer.status);
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert_eq!(answer.json()?["type"], "/problems/body-incomplete");
     let captures = node.captures_of("cl", 2).await;
     assert_eq!(
         (&captures[1]["body"]["content"], &captures[1]["body"]["incomplete"]),
@@ -217,7 +218,7 @@ async fn a_zip_bomb_is_kept_as_it_came() -> TestResult {
         let kept = node.kept(&answer).await?;
         assert!(body_of(&kept)? == bomb, "{headers}");
     }
-    assert!(node.resident_bytes()? < before + 50_000_000, "nobody has unpacked it");
+    assert!(node.resident_bytes_max()? < before + 50_000_000, "nobody has unpacked it");
     Ok(())
 }
 
@@ -249,7 +250,8 @@ async fn noise_harms_nothing() -> TestResult {
             let mut connection = Connection::open(address).await?;
             connection.send(&bytes).await?;
             connection.end_sending().await.ok();
-            tokio::time::timeout(Duration::from_secs(10), connection.rest()).await.ok();
+            // Whatever comes of it: it ends.
+            drop(tokio::time::timeout(Duration::from_secs(30), connection.rest()).await?);
             TestResult::Ok(())
         });
     }

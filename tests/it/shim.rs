@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use creel::app::{self, Node};
-use creel::broker::{Broker, BrokerError, BrokerState, LocalBroker, Subscription};
+use creel::broker::{Broker, BrokerError, BrokerState, Subscription};
 use creel::config::{self, Source};
 use libtest_mimic::Trial;
 use tokio::sync::{Mutex, watch};
 
 use crate::harness::client::{Framing, Load, Reader, Subscriber, check_stream};
 use crate::harness::node::sum_samples;
-use crate::harness::servers::shared_postgres;
+use crate::harness::servers::{shared_postgres, shared_rabbitmq, shared_redis, topic_prefix};
 use crate::harness::{Needs, TestResult, eventually, trials};
 
 const SENDERS: usize = 32;
@@ -22,13 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 pub fn trials() -> Vec<Trial> {
     trials! {
-        Needs::POSTGRES => a_broker_that_loses_repeats_and_reorders_is_made_good;
+        Needs::POSTGRES | Needs::REDIS => a_redis_that_loses_repeats_and_reorders_is_made_good;
+        Needs::POSTGRES | Needs::RABBITMQ => a_rabbitmq_that_loses_repeats_and_reorders_is_made_good;
     }
 }
 
 /// Passes messages on as it likes: of every six, one is lost, one comes twice, and two change places.
 struct Shim {
-    inner: LocalBroker,
+    inner: Arc<dyn Broker>,
     turn: AtomicU64,
     held: Mutex<Option<Bytes>>,
 }
@@ -57,8 +58,8 @@ impl Broker for Shim {
         }
     }
 
-    fn reaches_others(&self, _: &str) -> bool {
-        true
+    fn reaches_others(&self, topic: &str) -> bool {
+        self.inner.reaches_others(topic)
     }
 
     fn subscribe(&self, topic: &str) -> Subscription {
@@ -78,18 +79,32 @@ impl Broker for Shim {
     }
 }
 
-async fn a_broker_that_loses_repeats_and_reorders_is_made_good() -> TestResult {
+async fn a_redis_that_loses_repeats_and_reorders_is_made_good() -> TestResult {
+    is_made_good(shared_redis().await?).await
+}
+
+async fn a_rabbitmq_that_loses_repeats_and_reorders_is_made_good() -> TestResult {
+    is_made_good(shared_rabbitmq().await?).await
+}
+
+async fn is_made_good(broker: String) -> TestResult {
     let database = shared_postgres().await?;
-    let shim: Arc<dyn Broker> =
-        Arc::new(Shim { inner: LocalBroker::new(), turn: AtomicU64::new(0), held: Mutex::default() });
+    let topics = topic_prefix();
     let mut nodes = Vec::new();
     for _ in 0..2 {
         let settings = config::load(&Source {
-            flags: vec![("server.listen", "127.0.0.1:0".into()), ("database.url", database.url().into())],
+            flags: vec![
+                ("server.listen", "127.0.0.1:0".into()),
+                ("database.url", database.url().into()),
+                ("broker.url", broker.clone()),
+                ("broker.topic_prefix", topics.clone()),
+            ],
             ..Source::default()
         })?;
         let opened = app::open_database(&settings)?;
-        nodes.push(Node::start_with(settings, opened, shim.clone()).await?);
+        let inner = app::open_broker(&settings)?;
+        let shim = Shim { inner, turn: AtomicU64::new(0), held: Mutex::default() };
+        nodes.push(Node::start_with(settings, opened, Arc::new(shim)).await?);
     }
     let addresses: Vec<String> = nodes.iter().map(|node| node.capture_address().to_string()).collect();
     let mut readers = Vec::new();

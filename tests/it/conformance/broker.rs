@@ -34,6 +34,7 @@ macro_rules! conformance {
     ($broker:ident, $needs:expr) => {
         conformance! { $broker, $needs =>
             every_subscriber_gets_every_message,
+            where_two_subscribe_a_message_reaches_others,
             a_publishers_messages_keep_their_order,
             topics_are_apart,
             a_late_subscriber_gets_nothing_from_before,
@@ -149,6 +150,16 @@ async fn every_subscriber_gets_every_message(open: &Open) -> TestResult {
         silence(subscription).await;
     }
     close([one, two]).await;
+    Ok(())
+}
+
+async fn where_two_subscribe_a_message_reaches_others(open: &Open) -> TestResult {
+    let (one, other, topic) = (open(), open(), topic_prefix());
+    let own = subscribe(&one, &topic).await;
+    let others = subscribe(&other, &topic).await;
+    assert!(one.reaches_others(&topic) && other.reaches_others(&topic));
+    drop((own, others));
+    close([one, other]).await;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -26,6 +26,8 @@ struct Control {
     state: watch::Sender<State>,
     /// Bytes, either way, that may still pass before all connections are cut.
     bytes_left: AtomicI64,
+    /// Connections that were cut so far.
+    cut: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,7 @@ impl Proxy {
         let control = Arc::new(Control {
             state: watch::Sender::new(State { mode: Mode::Forward, era: 0 }),
             bytes_left: AtomicI64::new(NO_LIMIT),
+            cut: AtomicU64::new(0),
         });
         let (port, listener) = loop {
             let port = ports::free_port();
@@ -85,6 +88,11 @@ impl Proxy {
     /// Ends all connections once so many more bytes, of both directions together, have passed.
     pub fn cut_after(&self, bytes: u32) {
         self.control.bytes_left.store(i64::from(bytes), Ordering::SeqCst);
+    }
+
+    /// Connections that were cut so far, in whichever way.
+    pub fn cut_connections(&self) -> u64 {
+        self.control.cut.load(Ordering::SeqCst)
     }
 
     /// Accepts connections and holds on to whatever comes, both ways.
@@ -179,7 +187,7 @@ async fn forward(client: TcpStream, target: String, control: Arc<Control>) {
     };
     tokio::select! {
         _ = both => {}
-        _ = state.wait_for(|state| state.era != era) => {}
+        _ = state.wait_for(|state| state.era != era) => drop(control.cut.fetch_add(1, Ordering::SeqCst)),
     }
 }
 
