@@ -54,16 +54,8 @@ async fn within_bounds<T>(
     idle: u64,
     work: impl Future<Output = TestResult<T>>,
 ) -> TestResult<T> {
-    let mut most = 0;
-    let mut work = std::pin::pin!(work);
-    let mut pace = tokio::time::interval(Duration::from_millis(20));
-    let outcome = loop {
-        tokio::select! {
-            outcome = &mut work => break outcome?,
-            _ = pace.tick() => most = most.max(node.resident_bytes()?),
-        }
-    };
-    let grown = most.max(node.resident_bytes()?) - idle;
+    let outcome = work.await?;
+    let grown = node.resident_bytes_max()?.saturating_sub(idle);
     assert!(grown < ROOM_BYTES, "memory has grown by {} MiB", grown / 1024 / 1024);
     Ok(outcome)
 }
@@ -116,9 +108,7 @@ async fn readers_that_read_nothing_stay_within_bounds() -> TestResult {
     for n in 0..100 {
         readers.push(Subscriber::open(Framing::ALL[n % 3], &node.address(), "endpoint=a&body=full").await?);
     }
-    send_many(&node, 200, &"y".repeat(512 * 1024)).await?;
-    let grown = node.resident_bytes()?.saturating_sub(idle);
-    assert!(grown < ROOM_BYTES, "memory has grown by {} MiB", grown / 1024 / 1024);
+    within_bounds(&node, idle, send_many(&node, 200, &"y".repeat(512 * 1024))).await?;
     eventually(SOON, "all are subscribed still", || async {
         node.metric("creel_subscribers").await.is_ok_and(|subscribers| subscribers == 100.0)
     })
