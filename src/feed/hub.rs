@@ -3,7 +3,7 @@
 //! The broker may lose, repeat or reorder anything, or be gone: the journal's head is read again and
 //! again, and what is missing is read from the database, one repair at a time.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub struct Hub {
     pub(super) pages: Arc<Pages>,
     sequencer: Mutex<Sequencer>,
     looks: Looks,
+    /// Trims up to this number are not in the ring any more.
+    pub(super) trims: AtomicI64,
     /// Wakes who sleeps until there is something for it.
     pub(super) bell: Arc<Bell>,
     changed: watch::Sender<()>,
@@ -84,6 +86,7 @@ impl Hub {
             metrics,
             sequencer: Mutex::new(Sequencer::new(limits)),
             looks: Looks::default(),
+            trims: AtomicI64::new(0),
             bell: Arc::default(),
             changed: watch::Sender::new(()),
             gap: Notify::new(),
@@ -197,7 +200,10 @@ impl Hub {
                     // Closed: the node is stopping.
                     None => return,
                 },
-                _ = poll.tick() => self.read_head().await,
+                _ = poll.tick() => {
+                    self.read_head().await;
+                    self.look_at_trims().await;
+                }
                 () = self.gap.notified() => {}
                 () = until(due) => {}
             }
@@ -286,6 +292,8 @@ impl Hub {
 
     async fn restart(&self, head: Head) -> Result<(), DatabaseError> {
         let id = storage::journal::find_id(self.database.as_ref(), head.seq).await?;
+        // What was trimmed up to now stood before the head, and the ring begins there.
+        let trims = storage::totals::newest_trim(self.database.as_ref()).await?;
         let mut sequencer = self.sequencer();
         if sequencer.generation > 0 {
             self.metrics.resets.inc();
@@ -297,6 +305,7 @@ impl Hub {
         }
         sequencer.restart(head.epoch, head.seq, id);
         drop(sequencer);
+        self.trims.store(trims, Ordering::Relaxed);
         self.metrics.head_seq.set(head.seq);
         self.metrics.feed_seq.set(head.seq);
         self.changed.send_replace(());

@@ -14,6 +14,7 @@ mod publisher;
 mod ringing;
 mod sequencer;
 mod subscriber;
+mod trimming;
 mod waiter;
 mod window;
 

@@ -2,7 +2,7 @@
 //!
 //! Pure: it reads neither database nor clock, and waits for nobody.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::event::Event;
 use super::parked::Parked;
 use crate::metrics::Way;
-use crate::model::{Cursor, Entry, EntryKind, Removal};
+use crate::model::{Cursor, EndpointCode, Entry, EntryKind, Removal};
 
 /// An event weighs its entry and what it is encoded into.
 const ENCODED_FACTOR: usize = 3;
@@ -140,6 +140,11 @@ impl Sequencer {
         self.known
     }
 
+    /// Where the ring begins.
+    pub fn floor(&self) -> i64 {
+        self.ring_floor
+    }
+
     /// Learns how far the journal goes.
     pub fn learn_head(&mut self, seq: i64) {
         self.known = self.known.max(seq);
@@ -239,10 +244,27 @@ impl Sequencer {
         while self.ring.len() > self.limits.events_max
             || (self.ring_bytes > self.limits.bytes_max && self.ring.len() > 1)
         {
-            let Some(oldest) = self.ring.pop_front() else { return };
-            self.ring_bytes -= oldest.entry.weight() * ENCODED_FACTOR;
-            self.ring_floor = oldest.entry.seq;
+            self.drop_oldest();
         }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(oldest) = self.ring.pop_front() else { return };
+        self.ring_bytes -= oldest.entry.weight() * ENCODED_FACTOR;
+        self.ring_floor = oldest.entry.seq;
+    }
+
+    /// Forgets what retention has trimmed, each endpoint up to a place, and everything before the newest of that: who has
+    /// not come to it yet goes on from the database, and is told there what is gone.
+    pub fn trim(&mut self, upto: &HashMap<EndpointCode, i64>) {
+        let is_trimmed = |event: &Arc<Event>| match &event.entry.what {
+            EntryKind::Capture(capture) => {
+                upto.get(&capture.endpoint).is_some_and(|upto| event.entry.seq <= *upto)
+            }
+            _ => false,
+        };
+        let gone = self.ring.iter().rposition(is_trimmed).map_or(0, |newest| newest + 1);
+        (0..gone).for_each(|_| self.drop_oldest());
     }
 
     /// What was removed is shown to nobody who has not come to it yet.
@@ -263,7 +285,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{EndpointCode, Removed};
+    use crate::model::Removed;
 
     fn entry(seq: i64) -> Entry {
         let endpoint = EndpointCode::parse("e").unwrap();

@@ -298,11 +298,11 @@ impl Subscriber {
             let trimmed =
                 storage::totals::trimmed_behind(database, self.place, self.told_trims, TRIMS_MAX).await?;
             let is_last = trimmed.len() < TRIMS_MAX;
-            self.told_trims = trimmed.last().map_or(self.told_trims, |(number, _)| *number);
+            self.told_trims = trimmed.last().map_or(self.told_trims, |trim| trim.number);
             let mut endpoints: Vec<String> = trimmed
                 .into_iter()
-                .filter(|(_, endpoint)| self.filter.passes_endpoint(endpoint.as_str()))
-                .map(|(_, endpoint)| endpoint.to_string())
+                .map(|trim| trim.endpoint.to_string())
+                .filter(|endpoint| self.filter.passes_endpoint(endpoint))
                 .collect();
             if !endpoints.is_empty() {
                 endpoints.sort_unstable();
@@ -334,7 +334,7 @@ impl Subscriber {
             fits = id.is_none_or(|id| cursor.fits(id));
         }
         if fits {
-            // What the ring still holds is sent, trimmed or not; behind it, catching up tells of trims.
+            // What is trimmed is soon not in the ring any more; behind that, catching up tells of it.
             self.place = cursor.seq;
             self.cursor = cursor;
         } else {

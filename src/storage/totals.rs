@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::journal::pattern_value;
 use crate::database::columns;
-use crate::database::{Database, DatabaseError, Sql, Value};
+use crate::database::{Database, DatabaseError, Row, Sql, Value};
 use crate::model::{EndpointCode, Glob};
 use crate::tally::Tally;
 
@@ -199,19 +199,32 @@ pub async fn newest_trim(database: &dyn Database) -> Result<i64, DatabaseError> 
     rows.first().map_or(Ok(0), |row| row.int(0))
 }
 
-/// Endpoints of which retention has trimmed captures behind a place, since the trim of a number: each with the number of
-/// its newest, in their order, at most so many.
+/// What retention has taken of an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trim {
+    /// Of the newest trim.
+    pub number: i64,
+    pub endpoint: EndpointCode,
+    /// Captures up to here are gone.
+    pub upto: i64,
+}
+
+/// Endpoints of which retention has trimmed captures behind a place, since the trim of a number: in the order of their
+/// newest, at most so many.
 pub async fn trimmed_behind(
     database: &dyn Database,
     seq: i64,
     since: i64,
     limit: usize,
-) -> Result<Vec<(i64, EndpointCode)>, DatabaseError> {
+) -> Result<Vec<Trim>, DatabaseError> {
     const SQL: Sql = Sql::same(
-        "SELECT trim_number, endpoint FROM endpoint_totals WHERE trimmed_seq > $1 AND trim_number > $2 \
+        "SELECT trim_number, endpoint, trimmed_seq FROM endpoint_totals WHERE trimmed_seq > $1 AND trim_number > $2 \
          ORDER BY trim_number LIMIT $3",
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let rows = database.query(&SQL, &[Value::Int(seq), Value::Int(since), Value::Int(limit)]).await?;
-    rows.iter().map(|row| Ok((row.int(0)?, columns::endpoint(row.text(1)?)?))).collect()
+    let trim = |row: &Row| {
+        Ok(Trim { number: row.int(0)?, endpoint: columns::endpoint(row.text(1)?)?, upto: row.int(2)? })
+    };
+    rows.iter().map(trim).collect()
 }

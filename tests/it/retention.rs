@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::client::{Framing, Subscriber, captures};
 use crate::harness::node::{Node, NodeBuilder};
-use crate::harness::servers::shared_postgres;
+use crate::harness::servers::{shared_postgres, shared_redis, topic_prefix};
 use crate::harness::{Needs, TestResult, check_problem, eventually, eventually_some, trials};
 
 pub fn trials() -> Vec<Trial> {
@@ -20,7 +20,9 @@ pub fn trials() -> Vec<Trial> {
             a_slow_upload_takes_no_fresh_capture_with_it,
             the_oldest_go_when_it_is_too_much_in_all,
             bodies_and_answers_go_with_their_captures,
-            a_reader_whose_place_was_trimmed_is_told;
+            a_reader_whose_place_was_trimmed_is_told,
+            what_was_trimmed_is_soon_in_no_ring;
+        Needs::POSTGRES | Needs::REDIS => what_was_trimmed_is_soon_in_no_nodes_ring;
         Needs::NOTHING => an_endpoint_keeps_as_its_settings_say_on_sqlite;
         Needs::POSTGRES => an_endpoint_keeps_as_its_settings_say_on_postgres;
     }
@@ -197,7 +199,7 @@ async fn bodies_and_answers_go_with_their_captures() -> TestResult {
 }
 
 async fn a_reader_whose_place_was_trimmed_is_told() -> TestResult {
-    // What a node still has in memory may be shown; here it has next to nothing.
+    // Nothing comes from the ring.
     let node = keeping("captures_per_endpoint_max", 2).setting("feed.ring_events_max", 1).start().await?;
     node.post("/r/a", "0").await?;
     let mut reader = Subscriber::open(Framing::Ndjson, &node.address(), "since=earliest").await?;
@@ -221,5 +223,58 @@ async fn a_reader_whose_place_was_trimmed_is_told() -> TestResult {
     assert_eq!(messages[1]["endpoints"], serde_json::json!(["a"]));
     let left: Vec<_> = captures(&messages).iter().map(|c| c["body"]["content"].clone()).collect();
     assert_eq!(left, ["8", "9"]);
+    Ok(())
+}
+
+async fn what_was_trimmed_is_soon_in_no_ring() -> TestResult {
+    let node = keeping("captures_per_endpoint_max", 3).start().await?;
+    forget_what_is_trimmed(&[&node]).await
+}
+
+async fn what_was_trimmed_is_soon_in_no_nodes_ring() -> TestResult {
+    let database = shared_postgres().await?;
+    let builder = keeping("captures_per_endpoint_max", 3)
+        .database(database.url())
+        .broker(&shared_redis().await?)
+        .setting("broker.topic_prefix", topic_prefix());
+    let (one, other) = (builder.start().await?, builder.start().await?);
+    forget_what_is_trimmed(&[&one, &other]).await
+}
+
+/// Rings reach back to the first capture, and are as long as by default.
+async fn forget_what_is_trimmed(nodes: &[&Node]) -> TestResult {
+    let mut reader = Subscriber::open(Framing::Ndjson, &nodes[0].address(), "endpoint=a").await?;
+    for i in 0..10 {
+        nodes[i % nodes.len()].post("/r/a", i.to_string()).await?;
+        nodes[0].post("/r/b", i.to_string()).await?;
+    }
+    // Who sees everything as it comes misses nothing, and is told of nothing.
+    let all = reader.read_captures(10, LIMIT).await?;
+    assert!(all.iter().all(|message| message["type"] != "truncated"), "{all:?}");
+    let first = captures(&all)[0]["seq"].clone();
+    let place =
+        all.iter().find(|message| message["capture"]["seq"] == first).ok_or("no first")?["cursor"].clone();
+    for node in nodes {
+        let seen = async |since: &str| {
+            let mut reader =
+                Subscriber::open(Framing::Ndjson, &node.address(), &format!("endpoint=a&since={since}"))
+                    .await?;
+            let messages = reader.read_captures(3, LIMIT).await?;
+            let bodies: Vec<_> = captures(&messages).iter().map(|c| c["body"]["content"].clone()).collect();
+            let is_told = messages.iter().any(|message| message["type"] == "truncated");
+            TestResult::Ok((bodies, is_told))
+        };
+        let left = [json!("7"), json!("8"), json!("9")];
+        eventually(LIMIT, "the ring forgets", || async {
+            seen("earliest").await.is_ok_and(|(bodies, is_told)| bodies == left && !is_told)
+        })
+        .await;
+        let (bodies, is_told) = seen(place.as_str().ok_or("no cursor")?).await?;
+        assert!(bodies == left && is_told, "{bodies:?}, told: {is_told}");
+        let counted =
+            json!({"endpoint": "a", "since": "earliest", "count": {"exactly": 3}, "timeout_ms": 500});
+        let waited = node.http().post(node.url("/api/captures/wait")).json(&counted).send().await?;
+        assert_eq!(waited.status(), 200, "{}", waited.text().await?);
+    }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use creel::storage::totals::Trim;
 use futures_util::future::try_join_all;
 
 use super::*;
@@ -130,7 +131,8 @@ pub async fn what_is_trimmed_is_told_to_those_behind(site: &Site) -> TestResult 
     let newest = async || storage::totals::newest_trim(&*database).await;
     assert_eq!((behind(0, 0).await?, newest().await?), (vec![], 0));
     storage::retention::raise(&*database, &[(code("a"), 5), (code("b"), 8)]).await?;
-    let both = [(1, code("a")), (2, code("b"))];
+    let trim = |number, endpoint, upto| Trim { number, endpoint: code(endpoint), upto };
+    let both = [trim(1, "a", 5), trim(2, "b", 8)];
     assert_eq!((behind(0, 0).await?, newest().await?), (both.to_vec(), 2));
     assert_eq!(storage::totals::trimmed_behind(&*database, 0, 0, 1).await?, both[..1]);
     assert_eq!(behind(4, 0).await?, both);
@@ -141,7 +143,7 @@ pub async fn what_is_trimmed_is_told_to_those_behind(site: &Site) -> TestResult 
     assert_eq!(behind(4, 0).await?, both, "a removal forgets no trim");
     // Lower than the other's, and later.
     storage::retention::raise(&*database, &[(code("b"), 6), (code("b"), 10)]).await?;
-    assert_eq!((behind(4, 2).await?, newest().await?), (vec![(4, code("b"))], 4));
+    assert_eq!((behind(4, 2).await?, newest().await?), (vec![trim(4, "b", 10)], 4));
     Ok(())
 }
 
