@@ -108,7 +108,8 @@ pub async fn remove_all(
               head AS (UPDATE journal_head h SET seq = h.seq + 1 FROM folded WHERE h.id = 1 RETURNING h.seq), \
               raised AS (INSERT INTO endpoint_totals \
                            (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
-                         SELECT $3, 0, 0, NULL, head.seq, 0, 0 FROM head \
+                         SELECT $3, 0, 0, (SELECT j.received_us FROM journal j WHERE j.endpoint = $3 AND j.kind < 20 \
+                                           ORDER BY j.seq DESC LIMIT 1), head.seq, 0, 0 FROM head \
                          ON CONFLICT (endpoint) DO UPDATE SET captures = 0, bytes = 0, \
                            floor_seq = excluded.floor_seq), \
               put AS (INSERT INTO journal (seq, kind, id, received_us, endpoint, detail) \
@@ -119,7 +120,8 @@ pub async fn remove_all(
     const RAISED: Sql = Sql::same(
         "INSERT INTO endpoint_totals \
            (endpoint, captures, bytes, last_us, floor_seq, trimmed_seq, purged_seq) \
-         SELECT $1, 0, 0, NULL, h.seq, 0, 0 FROM journal_head h WHERE true \
+         SELECT $1, 0, 0, (SELECT received_us FROM journal WHERE endpoint = $1 AND kind < 20 \
+                           ORDER BY seq DESC LIMIT 1), h.seq, 0, 0 FROM journal_head h WHERE true \
          ON CONFLICT (endpoint) DO UPDATE SET captures = 0, bytes = 0, floor_seq = excluded.floor_seq",
     );
     const PUT: Sql = Sql::same(
