@@ -1,6 +1,7 @@
 //! What only SQLite has: a log that is copied beside the writer, a file that another program may lock, and
 //! a disk that may not answer.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
     trials! {
         Needs::NOTHING =>
             the_log_is_copied_beside_the_writer_and_stays_small,
+            files_are_their_owners_alone,
             a_file_that_is_locked_is_told_and_waited_for,
             a_disk_that_does_not_answer_is_told_and_waited_for,
             those_who_look_at_much_leave_readers_to_others,
@@ -54,6 +56,22 @@ async fn the_log_is_copied_beside_the_writer_and_stays_small() -> TestResult {
         kept.await.is_ok_and(|kept| kept >= Some(least))
     })
     .await;
+    Ok(())
+}
+
+async fn files_are_their_owners_alone() -> TestResult {
+    let node = Node::builder().start().await?;
+    node.post("/r/a", "secret").await?;
+    let folder = node.folder().join("creel-data");
+    let mut files = vec![folder.clone()];
+    for file in std::fs::read_dir(folder)? {
+        files.push(file?.path());
+    }
+    assert!(files.len() > 3, "{files:?}");
+    for file in files {
+        let mode = std::fs::metadata(&file)?.permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", file.display());
+    }
     Ok(())
 }
 

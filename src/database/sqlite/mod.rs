@@ -1,7 +1,8 @@
 //! SQLite: one connection does all writes, a few others read, and an OS lock on the folder keeps a second
 //! process out.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -59,9 +60,15 @@ impl SqliteDatabase {
     /// Where the folder cannot be written, or another process has the database open.
     pub fn open(options: SqliteOptions) -> Result<Self, DatabaseError> {
         if let Some(folder) = options.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|error| at(folder, error))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(|error| at(folder, error))?;
         }
         let lock = lock(&options.path)?;
+        // SQLite's other files are as open as this one.
+        drop(file(&options.path)?);
         let writer = Writer::open(&options.path)?;
         Ok(Self {
             scans: Scans::of_pool(options.readers_max, options.statement_timeout),
@@ -246,15 +253,16 @@ fn value(found: ValueRef<'_>) -> Value {
     }
 }
 
+/// Opens a file, making it where it is missing: for its owner alone, since secrets are among what is caught.
+fn file(path: &Path) -> Result<File, DatabaseError> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600).open(path).map_err(|error| at(path, error))
+}
+
 fn lock(path: &Path) -> Result<File, DatabaseError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&name)
-        .map_err(|error| at(Path::new(&name), error))?;
+    let file = file(Path::new(&name))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(DatabaseError::Other(
