@@ -137,8 +137,16 @@ fn welcome(node: &Node) {
         settings.database.url.expose().strip_prefix("sqlite://").map(|path| format!("  kept in   {path}\n"));
     let data = data.unwrap_or_default();
     let text = if settings.api.enabled {
+        let declare = if settings.capture.auto_create {
+            String::new()
+        } else {
+            let endpoint = format!("{api}/api/endpoints/{}", code.to_segment());
+            format!(
+                "Declare it first, since only declared endpoints catch:\n\n  curl -X PUT{token} '{endpoint}'\n\n"
+            )
+        };
         format!(
-            "\nCreel catches every request to\n\n  {url}\n\n  stream    {stream}\n{data}\n\
+            "\nCreel catches every request to\n\n  {url}\n\n  stream    {stream}\n{data}\n{declare}\
              Watch, in one terminal:\n\n  curl -N{token} '{stream}'\n\n\
              Send, in another:\n\n  curl -d 'hello' '{url}'\n\n"
         )

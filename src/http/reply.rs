@@ -11,6 +11,7 @@ use crate::rules::Accept;
 pub enum MediaType {
     Json,
     Xml,
+    TextXml,
     Html,
     Csv,
     Tsv,
@@ -20,7 +21,7 @@ pub enum MediaType {
 const OFFERED: [(MediaType, &str); 7] = [
     (MediaType::Json, "application/json"),
     (MediaType::Xml, "application/xml"),
-    (MediaType::Xml, "text/xml"),
+    (MediaType::TextXml, "text/xml"),
     (MediaType::Html, "text/html"),
     (MediaType::Csv, "text/csv"),
     (MediaType::Tsv, "text/tab-separated-values"),
@@ -44,6 +45,7 @@ impl MediaType {
         match self {
             Self::Json => "application/json",
             Self::Xml => "application/xml; charset=utf-8",
+            Self::TextXml => "text/xml; charset=utf-8",
             Self::Html => "text/html; charset=utf-8",
             Self::Csv => "text/csv; charset=utf-8",
             Self::Tsv => "text/tab-separated-values; charset=utf-8",
@@ -66,7 +68,7 @@ pub fn document(media_type: MediaType, id: Uuid, endpoint: &EndpointCode, method
             out.extend_from_slice(b"}\n");
             String::from_utf8(out).expect("JSON strings are UTF-8")
         }
-        MediaType::Xml => {
+        MediaType::Xml | MediaType::TextXml => {
             let (endpoint, method) = (markup(endpoint.as_str()), markup(method));
             format!(
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<capture><id>{id}</id>\
@@ -132,7 +134,8 @@ mod tests {
             ("application/json;q=0.1, text/plain;q=0.2", MediaType::Text),
             ("text/plain;q=0, */*;q=0.1", MediaType::Json),
             ("image/png", MediaType::Json),
-            ("TEXT/XML", MediaType::Xml),
+            ("TEXT/XML", MediaType::TextXml),
+            ("text/*, application/xml;q=0", MediaType::TextXml),
             ("", MediaType::Json),
         ];
         for (accept, expected) in table {
