@@ -13,6 +13,9 @@ impl Hub {
     /// Forgets what was trimmed since this was last called. Beside the repairs nobody fills the ring with what is old, and
     /// these are made by the same task: what was read before a trim is in the ring by now.
     pub(super) async fn look_at_trims(&self) {
+        if !self.database_answers() {
+            return;
+        }
         if let Err(error) = self.forget_trimmed().await {
             tracing::debug!(error = &error as &dyn std::error::Error, "failed to read what was trimmed");
         }
