@@ -14,8 +14,8 @@
 //!   ([`Broker::dropped`]), and it is told by [`Signal::Back`], in their place, that some are missing.
 //!   A slow reader never holds up other readers, publishers or the broker itself.
 //! - A topic is 1 to [`TOPIC_BYTES_MAX`](crate::model::limits::TOPIC_BYTES_MAX) ASCII letters, digits, `.`, `-`
-//!   and `_`, and does not begin with `amq.`. Topics and subscriptions are few (one subscription a topic and node): each remote
-//!   subscription holds a connection of its own, so that none waits behind another.
+//!   and `_`, and does not begin with `amq.`. Topics and subscriptions are few (one subscription a topic and
+//!   node): each remote subscription holds a connection of its own, so that none waits behind another.
 //!
 //! What a broker must never do: log the password in its URL, wait for a subscriber, or hold more than
 //! its bounds.

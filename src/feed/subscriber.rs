@@ -301,8 +301,8 @@ impl Subscriber {
             self.told_trims = trimmed.last().map_or(self.told_trims, |trim| trim.number);
             let mut endpoints: Vec<String> = trimmed
                 .into_iter()
+                .filter(|trim| self.filter.passes_endpoint(trim.endpoint.as_str()))
                 .map(|trim| trim.endpoint.to_string())
-                .filter(|endpoint| self.filter.passes_endpoint(endpoint))
                 .collect();
             if !endpoints.is_empty() {
                 endpoints.sort_unstable();

@@ -24,15 +24,16 @@ impl Hub {
     async fn forget_trimmed(&self) -> Result<(), DatabaseError> {
         let database = self.database.as_ref();
         let newest = totals::newest_trim(database).await?;
-        while self.trims.load(Ordering::Relaxed) < newest {
-            let (floor, since) = (self.sequencer().floor(), self.trims.load(Ordering::Relaxed));
+        let mut since = self.trims.load(Ordering::Relaxed);
+        while since < newest {
+            let floor = self.sequencer().floor();
             let trimmed = totals::trimmed_behind(database, floor, since, ENDPOINTS).await?;
-            let seen = match trimmed.last() {
+            since = match trimmed.last() {
                 Some(trim) if trimmed.len() == ENDPOINTS => trim.number,
                 _ => newest,
             };
             self.sequencer().trim(&trimmed.into_iter().map(|trim| (trim.endpoint, trim.upto)).collect());
-            self.trims.store(seen, Ordering::Relaxed);
+            self.trims.store(since, Ordering::Relaxed);
         }
         Ok(())
     }
