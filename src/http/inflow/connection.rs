@@ -181,7 +181,11 @@ impl AsyncWrite for Connection {
         written
     }
 
+    /// The framework ends each of its turns with this.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.inflow.is_unfed.take() {
+            context.waker().wake_by_ref();
+        }
         Pin::new(self.socket.get_mut()).poll_flush(context)
     }
 

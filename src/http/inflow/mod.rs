@@ -8,8 +8,9 @@ mod framing;
 mod serve;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use prometheus_client::metrics::counter::Counter;
 
@@ -64,6 +65,8 @@ pub struct Inflow {
     gone_along: Cell<usize>,
     /// How far a body in chunks is.
     chunks: Cell<Option<Chunks>>,
+    /// A request waits for the body that goes along with it.
+    is_unfed: Cell<bool>,
     /// Wants to hand on more.
     waker: RefCell<Option<Waker>>,
 }
@@ -97,6 +100,7 @@ impl Inflow {
             unread: Cell::new(0),
             gone_along: Cell::new(0),
             chunks: Cell::new(None),
+            is_unfed: Cell::new(false),
             waker: RefCell::new(None),
         }
     }
@@ -188,6 +192,18 @@ impl Inflow {
         self.stage.set(stage);
         self.chunks.set(chunks);
         self.number.get()
+    }
+
+    /// Waits until the framework has looked at the body that goes along with a head. It does so within the same turn, and
+    /// then asks again, so nothing wakes it: a request that waited for its body would have it take a turn more. Where it
+    /// has not asked by the end of the turn, [`Connection`] wakes it, or what is still to be written does.
+    async fn fed(&self) {
+        let mut has_waited = false;
+        poll_fn(|_| {
+            self.is_unfed.set(!has_waited);
+            if std::mem::replace(&mut has_waited, true) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// Counts a head by what it takes once it is parsed; false where there is no room.

@@ -28,12 +28,13 @@ where
     let answering = request.conn_data::<Rc<Inflow>>().cloned().map(|inflow| {
         let payload = request.take_payload();
         let is_none = matches!(payload, Payload::None);
+        let is_unfed = !is_none && inflow.gone_along.get() > 0;
         let number = inflow.begin((!is_none).then(|| coming(request.head())));
         if !is_none {
             let body = Body { payload, inflow: inflow.clone(), number };
             *request.payload() = Payload::Stream { payload: Box::pin(body) };
         }
-        Answering { inflow, number }
+        Answering { inflow, number, is_unfed }
     });
     let is_large = answering.as_ref().is_some_and(|answering| answering.inflow.is_large());
     let has_room = answering.as_ref().is_none_or(|answering| {
@@ -43,6 +44,9 @@ where
     });
     let answered = if has_room { Ok(app.call(request)) } else { Err(no_room()) };
     async move {
+        if let Some(Answering { inflow, is_unfed: true, .. }) = &answering {
+            inflow.fed().await;
+        }
         let mut response = answered?.await?;
         // The framework's buffer stays as large as the head has made it.
         if is_large && !response.response().head().upgrade() {
@@ -70,6 +74,8 @@ fn coming(head: &RequestHead) -> Coming {
 struct Answering {
     inflow: Rc<Inflow>,
     number: u64,
+    /// Its body goes along with its head.
+    is_unfed: bool,
 }
 
 impl Drop for Answering {
