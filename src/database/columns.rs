@@ -5,13 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::{DatabaseError, Row};
 use crate::model::{
     Body, BodyContent, Capture, CaptureKind, Change, ConfigurationChange, ConfigurationKind, EndpointCode,
     Entry, EntryKind, HeaderBlock, Removal, Removed, ReplyChoice, ReplySource, RuleChoice, WebSocketDetail,
+    json,
 };
 
 /// The columns behind `seq`, in the order of [`CaptureColumns`] and of [`entry`]. What nothing is looked
@@ -53,6 +55,7 @@ struct CaptureDetail<'a> {
     scheme: Cow<'a, str>,
     host: Cow<'a, str>,
     port: u16,
+    #[serde(serialize_with = "as_text")]
     peer: SocketAddr,
     /// None where it is the peer's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -132,9 +135,18 @@ pub enum EntryDetail {
     },
 }
 
+/// As serde does it, without the formatter: every row has one.
+fn as_text<S: Serializer>(peer: &SocketAddr, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut text = Vec::with_capacity(48);
+    json::peer(&mut text, *peer);
+    serializer.serialize_str(std::str::from_utf8(&text).map_err(S::Error::custom)?)
+}
+
 /// The text of the column `detail`.
 pub fn detail_text<T: Serialize>(detail: &T) -> String {
-    serde_json::to_string(detail).expect("plain types with string keys are JSON")
+    let mut text = Vec::with_capacity(256);
+    serde_json::to_writer(&mut text, detail).expect("plain types with string keys are JSON");
+    String::from_utf8(text).expect("JSON is UTF-8")
 }
 
 /// Reads an entry from a row of `seq` and the columns.

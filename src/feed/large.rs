@@ -6,7 +6,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::database::{Database, DatabaseError};
-use crate::model::wire::{self, AFTER_CONTENT};
+use crate::model::json;
+use crate::model::wire::AFTER_CONTENT;
 use crate::storage;
 
 /// A JSON text in pieces: what stands before the content, the content in base64, what stands behind it.
@@ -48,11 +49,11 @@ impl LargeEvent {
                     self.next = Next::Part(part + 1);
                     self.left.extend_from_slice(&content);
                     let whole = self.left.len() / 3 * 3;
-                    wire::base64(&mut piece, &self.left[..whole]);
+                    json::base64(&mut piece, &self.left[..whole]);
                     self.left.drain(..whole);
                     Ok(Some((piece.into(), false)))
                 } else {
-                    wire::base64(&mut piece, &self.left);
+                    json::base64(&mut piece, &self.left);
                     piece.extend_from_slice(&self.after);
                     Ok(Some((piece.into(), true)))
                 }

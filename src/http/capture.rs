@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tracing::Instrument as _;
 use tracing::field::Empty;
+use uuid::Uuid;
 
 use super::answer::{Answer, answer, dribbled};
 use super::client::Ends;
@@ -124,7 +125,7 @@ async fn catch(
     };
     let (answer, room) = answer.with_room(&state.memory);
     let Answer { mut response, body, dribble, failure } = answer;
-    response.insert_header((CAPTURE_ID, id.to_string()));
+    response.insert_header((CAPTURE_ID, id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) as &str));
     if ending != Ending::Complete {
         response.force_close();
     }

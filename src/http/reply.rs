@@ -3,7 +3,7 @@
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use uuid::Uuid;
 
-use crate::model::EndpointCode;
+use crate::model::{EndpointCode, json};
 use crate::rules::Accept;
 
 /// The types that are offered, the first where the sender does not mind.
@@ -62,9 +62,9 @@ pub fn document(media_type: MediaType, id: Uuid, endpoint: &EndpointCode, method
             out.extend_from_slice(b"{\"id\":\"");
             out.extend_from_slice(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
             out.extend_from_slice(b"\",\"endpoint\":");
-            crate::model::wire::text(&mut out, endpoint.as_str());
+            json::text(&mut out, endpoint.as_str());
             out.extend_from_slice(b",\"method\":");
-            crate::model::wire::text(&mut out, method);
+            json::text(&mut out, method);
             out.extend_from_slice(b"}\n");
             String::from_utf8(out).expect("JSON strings are UTF-8")
         }

@@ -1,6 +1,6 @@
 //! A request's headers as one block of bytes, every value of a repeated name and any octet kept.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Header fields as lines `name: value` ended by CR LF (RFC 9112, section 5). A name has no colon and a
@@ -10,25 +10,25 @@ pub struct HeaderBlock(Bytes);
 
 /// Collects fields into a [`HeaderBlock`].
 #[derive(Debug, Default)]
-pub struct HeaderBlockBuilder(BytesMut);
+pub struct HeaderBlockBuilder(Vec<u8>);
 
 impl HeaderBlockBuilder {
     pub fn with_capacity(bytes: usize) -> Self {
-        Self(BytesMut::with_capacity(bytes))
+        Self(Vec::with_capacity(bytes))
     }
 
     /// Appends a field. The name must be a token and the value free of CR and LF, as any HTTP parser
     /// that handed them over has made sure.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         self.0.reserve(name.len() + value.len() + 4);
-        self.0.put_slice(name);
-        self.0.put_slice(b": ");
-        self.0.put_slice(value);
-        self.0.put_slice(b"\r\n");
+        self.0.extend_from_slice(name);
+        self.0.extend_from_slice(b": ");
+        self.0.extend_from_slice(value);
+        self.0.extend_from_slice(b"\r\n");
     }
 
     pub fn finish(self) -> HeaderBlock {
-        HeaderBlock(self.0.freeze())
+        HeaderBlock(self.0.into())
     }
 }
 

@@ -8,6 +8,7 @@ pub mod entry;
 pub mod filter;
 pub mod glob;
 pub mod header_block;
+pub mod json;
 pub mod limits;
 pub mod network;
 pub mod node;

@@ -1,12 +1,14 @@
 //! Instants as text (RFC 3339) and as ids, in microseconds since the Unix epoch inside.
 
 use jiff::Timestamp;
-use jiff::fmt::temporal::Pieces;
+use jiff::fmt::temporal::{DateTimePrinter, Pieces};
 use uuid::{NoContext, Uuid};
+
+const MICROSECONDS: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
 
 /// `2026-11-21T08:30:00.000001Z`; out of range shows as the epoch.
 pub fn rfc3339(us: i64) -> String {
-    format!("{:.6}", Timestamp::from_microsecond(us).unwrap_or_default())
+    MICROSECONDS.timestamp_to_string(&Timestamp::from_microsecond(us).unwrap_or_default())
 }
 
 /// The last second that `jiff` holds, some hours before the end of the year 9999.

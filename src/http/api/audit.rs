@@ -7,6 +7,7 @@ use super::captures::check_place;
 use super::query::Query;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
+use crate::model::json;
 use crate::model::wire::{self, BodyForm};
 use crate::model::{Cursor, Entry};
 use crate::storage;
@@ -34,7 +35,7 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
     }
     out.extend_from_slice(b"],\"next\":");
     match entries.last() {
-        Some(last) if entries.len() == limit as usize => wire::text(&mut out, &cursor(last).to_string()),
+        Some(last) if entries.len() == limit as usize => json::text(&mut out, &cursor(last).to_string()),
         _ => out.extend_from_slice(b"null"),
     }
     out.push(b'}');

@@ -15,6 +15,7 @@ use crate::http::auth::Caller;
 use crate::http::capture::id_at;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
+use crate::model::json;
 use crate::model::limits::PAGE_BYTES_MAX;
 use crate::model::wire::{self, BodyForm, Written};
 use crate::model::{BodyContent, Capture, Cursor, EndpointCode};
@@ -67,7 +68,7 @@ pub async fn list(
     let next = write_page(&mut out, &mut listing, form, &places, &state).await?;
     out.extend_from_slice(b"],\"next\":");
     match next {
-        Some(next) => wire::text(&mut out, &places.write(next)),
+        Some(next) => json::text(&mut out, &places.write(next)),
         None => out.extend_from_slice(b"null"),
     }
     out.push(b'}');

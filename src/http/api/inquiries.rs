@@ -18,6 +18,7 @@ use crate::http::auth::Caller;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
 use crate::inquiry::{Found, Judge, Question};
+use crate::model::json;
 use crate::model::limits::PAGE_BYTES_MAX;
 use crate::model::time::rfc3339;
 use crate::model::wire::{self, BodyForm};
@@ -60,7 +61,7 @@ pub async fn find(
     let mut out = page.out;
     out.extend_from_slice(b"],\"next\":");
     match found.next {
-        Some(next) => wire::text(&mut out, &places.write(next)),
+        Some(next) => json::text(&mut out, &places.write(next)),
         None => out.extend_from_slice(b"null"),
     }
     let end = format!(",\"scanned\":{},\"complete\":{}", found.scanned, found.next.is_none());

@@ -25,6 +25,7 @@ use crate::http::problem::{Kind, Problem};
 use crate::http::room::slices;
 use crate::http::state::State;
 use crate::intake::Reserved;
+use crate::model::json;
 use crate::model::time::rfc3339;
 use crate::model::wire::{self, BodyForm};
 use crate::rules::Invalid;
@@ -222,7 +223,7 @@ impl WaitBody {
             wire::write_capture(&mut out, self.places.number(seq), capture, self.form.body, None);
         }
         out.extend_from_slice(b"],\"next\":");
-        wire::text(&mut out, &self.places.write(waiter.cursor()));
+        json::text(&mut out, &self.places.write(waiter.cursor()));
         if outcome != Outcome::Satisfied {
             out.extend_from_slice(b",\"misses\":[");
             write_misses(&mut out, waiter.misses());
@@ -268,7 +269,7 @@ fn write_misses(out: &mut Vec<u8>, misses: &[Miss]) {
         }
         let (held, leaves) = (miss.near.held, miss.near.leaves);
         out.extend_from_slice(format!("{{\"capture\":\"{}\",\"endpoint\":", miss.capture).as_bytes());
-        wire::text(out, miss.endpoint.as_str());
+        json::text(out, miss.endpoint.as_str());
         let received = rfc3339(miss.received_us);
         let rest = format!(",\"received\":\"{received}\",\"held\":{held},\"leaves\":{leaves},\"failed\":[");
         out.extend_from_slice(rest.as_bytes());
