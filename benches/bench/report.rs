@@ -72,6 +72,10 @@ impl CaptureRow {
         }
     }
 
+    pub fn per_second(&self) -> f64 {
+        self.per_second
+    }
+
     pub fn of_rate(name: &str, connections: usize, per_second: f64) -> Self {
         Self { name: name.to_owned(), connections, per_second, p50_ms: None, p99_ms: None, rss_mib: None }
     }
