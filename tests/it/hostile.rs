@@ -162,6 +162,12 @@ async fn pipelined_requests_are_answered_in_order() -> TestResult {
             (&json!(format!("/{i}")), &json!(format!("{i:02}")))
         );
     }
+    // A body that nobody reads ends no connection where it is there.
+    let unread = format!("POST /nothing HTTP/1.1\r\nHost: {address}\r\nContent-Length: 3\r\n\r\nabc");
+    connection.send([unread.repeat(3), request(40)].concat().as_bytes()).await?;
+    for status in [404, 404, 404, 200] {
+        assert_eq!(connection.response().await?.status, status);
+    }
     Ok(())
 }
 
