@@ -17,7 +17,7 @@ pub struct Report {
 pub struct CaptureRow {
     name: String,
     connections: usize,
-    per_second: f64,
+    pub per_second: f64,
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
     rss_mib: Option<f64>,
@@ -70,10 +70,6 @@ impl CaptureRow {
             p99_ms: ms("p99_us"),
             rss_mib: Some(rss_kib as f64 / 1024.0),
         }
-    }
-
-    pub fn per_second(&self) -> f64 {
-        self.per_second
     }
 
     pub fn of_rate(name: &str, connections: usize, per_second: f64) -> Self {

@@ -181,6 +181,7 @@ impl Inflow {
         self.number.set(self.number.get() + 1);
         let gone_along = self.gone_along.take();
         self.unread.set(gone_along);
+        self.is_unfed.set(body.is_some() && gone_along > 0);
         let (stage, chunks) = match body {
             None => (Stage::Whole, None),
             Some(Coming::Chunks) => (Stage::Body { left: u64::MAX }, Some(Chunks::BEGIN)),
@@ -194,14 +195,17 @@ impl Inflow {
         self.number.get()
     }
 
-    /// Waits until the framework has looked at the body that goes along with a head. It does so within the same turn, and
-    /// then asks again, so nothing wakes it: a request that waited for its body would have it take a turn more. Where it
-    /// has not asked by the end of the turn, [`Connection`] wakes it, or what is still to be written does.
+    /// Waits until the framework has looked at the body, where that goes along with its head. It does so within the same
+    /// turn, and then asks again, so nothing wakes it: a request that waited for its body would have it take a turn more.
+    /// Where it has not asked by the end of the turn, [`Connection`] wakes it, or what is still to be written does.
     async fn fed(&self) {
-        let mut has_waited = false;
+        let mut is_asked_again = !self.is_unfed.get();
         poll_fn(|_| {
-            self.is_unfed.set(!has_waited);
-            if std::mem::replace(&mut has_waited, true) { Poll::Ready(()) } else { Poll::Pending }
+            if std::mem::replace(&mut is_asked_again, true) {
+                self.is_unfed.set(false);
+                return Poll::Ready(());
+            }
+            Poll::Pending
         })
         .await;
     }

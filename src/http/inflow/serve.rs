@@ -28,13 +28,12 @@ where
     let answering = request.conn_data::<Rc<Inflow>>().cloned().map(|inflow| {
         let payload = request.take_payload();
         let is_none = matches!(payload, Payload::None);
-        let is_unfed = !is_none && inflow.gone_along.get() > 0;
         let number = inflow.begin((!is_none).then(|| coming(request.head())));
         if !is_none {
             let body = Body { payload, inflow: inflow.clone(), number };
             *request.payload() = Payload::Stream { payload: Box::pin(body) };
         }
-        Answering { inflow, number, is_unfed }
+        Answering { inflow, number }
     });
     let is_large = answering.as_ref().is_some_and(|answering| answering.inflow.is_large());
     let has_room = answering.as_ref().is_none_or(|answering| {
@@ -44,7 +43,7 @@ where
     });
     let answered = if has_room { Ok(app.call(request)) } else { Err(no_room()) };
     async move {
-        if let Some(Answering { inflow, is_unfed: true, .. }) = &answering {
+        if let Some(Answering { inflow, .. }) = &answering {
             inflow.fed().await;
         }
         let mut response = answered?.await?;
@@ -74,8 +73,6 @@ fn coming(head: &RequestHead) -> Coming {
 struct Answering {
     inflow: Rc<Inflow>,
     number: u64,
-    /// Its body goes along with its head.
-    is_unfed: bool,
 }
 
 impl Drop for Answering {
