@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::{DatabaseError, Row};
+use crate::model::limits::PREVIEW_BYTES;
 use crate::model::{
     Body, BodyContent, Capture, CaptureKind, Change, ConfigurationChange, ConfigurationKind, EndpointCode,
     Entry, EntryKind, HeaderBlock, Removal, Removed, ReplyChoice, ReplySource, RuleChoice, WebSocketDetail,
@@ -37,6 +38,11 @@ pub(crate) use preview_columns;
 pub const KIND_REMOVAL: i64 = 20;
 pub const KIND_CONFIGURATION: i64 = 30;
 
+/// What a capture's detail has where it says nothing else. Reports count on the status (`storage/rollups.rs`).
+const VERSION: &str = "HTTP/1.1";
+const SCHEME: &str = "http";
+const STATUS: u16 = 200;
+
 /// A capture's values that are not fields of it as they stand.
 pub struct CaptureColumns<'a> {
     pub kind: i64,
@@ -48,11 +54,16 @@ pub struct CaptureColumns<'a> {
 }
 
 /// What the column `detail` holds for captures, as JSON. Names stay as they are, and what is added later
-/// has a default: nodes of two versions read each other's rows.
+/// has a default: nodes of two versions read each other's rows. What is as usual is not there, since rows of
+/// a kilobyte share pages of 4 or 8 KiB: every byte counts.
 #[derive(Serialize, Deserialize)]
 struct CaptureDetail<'a> {
-    version: Cow<'a, str>,
-    scheme: Cow<'a, str>,
+    /// None where it is [`VERSION`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<Cow<'a, str>>,
+    /// None where it is [`SCHEME`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scheme: Option<Cow<'a, str>>,
     host: Cow<'a, str>,
     port: u16,
     #[serde(serialize_with = "as_text")]
@@ -60,7 +71,9 @@ struct CaptureDetail<'a> {
     /// None where it is the peer's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     client: Option<IpAddr>,
-    body_bytes: u64,
+    /// None where they are as many as the row's own, also where no more than a preview is read of those.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     truncated: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -70,9 +83,12 @@ struct CaptureDetail<'a> {
     parts: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     websocket: Option<Cow<'a, WebSocketDetail>>,
-    /// [`ReplySource::name`]; what this version does not know counts as nothing.
-    reply: Cow<'a, str>,
-    status: u16,
+    /// [`ReplySource::name`], None where it is the default; what this version does not know counts as nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reply: Option<Cow<'a, str>>,
+    /// None where it is [`STATUS`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rule: Option<Cow<'a, RuleChoice>>,
 }
@@ -94,19 +110,20 @@ impl<'a> CaptureColumns<'a> {
             body,
             kept_bytes: capture.kept_bytes(),
             detail: detail_text(&CaptureDetail {
-                version: capture.version.as_ref().into(),
-                scheme: capture.scheme.as_ref().into(),
+                version: unless(VERSION, capture.version.as_ref()).map(Cow::Borrowed),
+                scheme: unless(SCHEME, capture.scheme.as_ref()).map(Cow::Borrowed),
                 host: capture.host.as_str().into(),
                 port: capture.port,
                 peer: capture.peer,
                 client: (capture.client != capture.peer.ip()).then_some(capture.client),
-                body_bytes: capture.body.bytes,
+                body_bytes: (body.len() > PREVIEW_BYTES || body.len() as u64 != capture.body.bytes)
+                    .then_some(capture.body.bytes),
                 truncated: capture.body.truncated,
                 incomplete: capture.body.incomplete,
                 parts,
                 websocket: capture.websocket.as_ref().map(Cow::Borrowed),
-                reply: capture.reply.source.name().into(),
-                status: capture.reply.status,
+                reply: unless(ReplySource::Default, capture.reply.source).map(|source| source.name().into()),
+                status: unless(STATUS, capture.reply.status),
                 rule: capture.reply.rule.as_ref().map(Cow::Borrowed),
             }),
         }
@@ -133,6 +150,11 @@ pub enum EntryDetail {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
     },
+}
+
+/// The value, unless it is the usual one.
+fn unless<T: PartialEq>(usual: T, value: T) -> Option<T> {
+    (value != usual).then_some(value)
 }
 
 /// As serde does it, without the formatter: every row has one.
@@ -162,6 +184,7 @@ pub fn entry(row: &Row) -> Result<Entry, DatabaseError> {
     };
     let detail: CaptureDetail<'_> = parsed_detail(row.text(10)?)?;
     let stored = row.bytes(8)?.clone();
+    let stored_bytes = stored.len() as u64;
     let capture = Capture {
         id: id(row.bytes(2)?)?,
         endpoint: endpoint(row.text(4)?)?,
@@ -169,8 +192,8 @@ pub fn entry(row: &Row) -> Result<Entry, DatabaseError> {
         received_us: row.int(3)?,
         method: known(row.text(5)?, &["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]),
         target: utf8(row.bytes(6)?)?,
-        version: known(&detail.version, &["HTTP/1.1", "HTTP/1.0"]),
-        scheme: known(&detail.scheme, &["http", "https"]),
+        version: detail.version.map_or(VERSION.into(), |version| known(&version, &["HTTP/1.0"])),
+        scheme: detail.scheme.map_or(SCHEME.into(), |scheme| known(&scheme, &["https"])),
         host: detail.host.into_owned(),
         port: detail.port,
         headers: HeaderBlock::from_kept(row.bytes(7)?.clone()),
@@ -182,14 +205,14 @@ pub fn entry(row: &Row) -> Result<Entry, DatabaseError> {
             } else {
                 BodyContent::Inline(stored)
             },
-            bytes: detail.body_bytes,
+            bytes: detail.body_bytes.unwrap_or(stored_bytes),
             truncated: detail.truncated,
             incomplete: detail.incomplete,
         },
         websocket: detail.websocket.map(Cow::into_owned),
         reply: ReplyChoice {
-            source: ReplySource::named(&detail.reply),
-            status: detail.status,
+            source: detail.reply.map_or(ReplySource::Default, |name| ReplySource::named(&name)),
+            status: detail.status.unwrap_or(STATUS),
             rule: detail.rule.map(Cow::into_owned),
         },
     };

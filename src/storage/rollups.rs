@@ -60,8 +60,8 @@ const SUMS: Sql = Sql {
              CASE WHEN j.method IN ('GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH') \
                   THEN j.method ELSE 'other' END AS method, \
              CASE WHEN strpos(j.detail, '\\u0000') = 0 \
-                  THEN COALESCE(CAST(CAST(j.detail AS JSON) ->> 'status' AS BIGINT), 0) \
-                  ELSE COALESCE(CAST(substring(j.detail FROM '\"status\":([0-9]{1,5})') AS BIGINT), 0) END AS status, \
+                  THEN COALESCE(CAST(CAST(j.detail AS JSON) ->> 'status' AS BIGINT), 200) \
+                  ELSE COALESCE(CAST(substring(j.detail FROM '\"status\":([0-9]{1,5})') AS BIGINT), 200) END AS status, \
 ",
         rule_of!(postgres),
         " AS rule FROM journal j WHERE j.seq > $1 AND j.seq <= $4 AND j.kind < 20) AS caught \
@@ -72,7 +72,7 @@ const SUMS: Sql = Sql {
            SELECT j.received_us / $3 * $3 AS at_us, j.endpoint, j.kept_bytes, \
              CASE WHEN j.method IN ('GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH') \
                   THEN j.method ELSE 'other' END AS method, \
-             CAST(COALESCE(j.detail ->> 'status', 0) AS INTEGER) AS status, \
+             CAST(COALESCE(j.detail ->> 'status', 200) AS INTEGER) AS status, \
 ",
         rule_of!(sqlite),
         " AS rule FROM journal j WHERE j.seq > $1 AND j.seq <= $4 AND j.kind < 20) AS caught \
