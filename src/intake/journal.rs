@@ -14,6 +14,7 @@ use super::budget::{Budget, Reserved};
 use super::configuration::Configuration;
 use super::judging::{Case, Chosen};
 use super::telling;
+use super::verdict::{self, Teller, Verdict};
 use super::writer::Writer;
 use crate::database::Database;
 use crate::metrics::Metrics;
@@ -70,25 +71,15 @@ pub(super) struct Queued {
     pub since: Instant,
     /// Whether it has missed a commit because a state had moved.
     pub has_missed: bool,
-    pub done: oneshot::Sender<Result<Accepted, Refusal>>,
+    pub teller: Teller,
     _room: Reserved,
 }
 
-/// What becomes of a capture, for its sender.
-pub(super) type Verdict = oneshot::Receiver<Result<Accepted, Refusal>>;
-
 impl Queued {
     pub fn new(capture: Arc<Capture>, case: Case, weight: usize, room: Reserved) -> (Self, Verdict) {
-        let (done, verdict) = oneshot::channel();
+        let (teller, verdict) = verdict::channel();
         let since = Instant::now();
-        (Self { capture, case, weight, since, has_missed: false, done, _room: room }, verdict)
-    }
-
-    /// Tells the sender what became of its capture.
-    pub fn tell(self, outcome: Result<Accepted, Refusal>) {
-        if self.done.send(outcome).is_err() {
-            tracing::trace!("a sender has gone; its capture is kept all the same");
-        }
+        (Self { capture, case, weight, since, has_missed: false, teller, _room: room }, verdict)
     }
 }
 

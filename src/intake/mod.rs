@@ -9,6 +9,7 @@ mod journal;
 mod judging;
 mod receive;
 mod telling;
+mod verdict;
 mod writer;
 
 pub use accept::{Intake, IntakeOptions, Refusal};

@@ -48,7 +48,7 @@ impl Committed {
         on_commit(self.epoch, entries.map(|(&seq, c)| Entry { seq, what: EntryKind::Capture(c) }).collect());
         for ((queued, seq), chosen) in self.batch.into_iter().zip(self.seqs).zip(self.chosen) {
             let (capture, body) = (queued.capture.clone(), queued.case.body.clone());
-            queued.tell(Ok(Accepted { seq, capture, chosen, body }));
+            queued.teller.tell(Ok(Accepted { seq, capture, chosen, body }));
         }
     }
 }
@@ -67,6 +67,7 @@ fn count(capture: &Capture, metrics: &Metrics) {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::time::Duration;
 
     use bytes::Bytes;
     use prometheus_client::metrics::gauge::Gauge;
@@ -75,8 +76,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::super::budget::Budget;
-    use super::super::journal::Verdict;
     use super::super::judging::{Ask, Case};
+    use super::super::verdict::Verdict;
     use super::*;
     use crate::rules::sample::{self, SampleOptions};
 
@@ -99,7 +100,7 @@ mod tests {
         )
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_feed_hears_before_the_sender_and_a_panic_is_one_batchs() {
         let (broken, verdict_of_broken) = committed(1);
         let (whole, verdict) = committed(2);
@@ -109,6 +110,8 @@ mod tests {
         let on_commit: OnCommit = Box::new(move |epoch, entries| {
             assert_eq!(epoch, 7);
             assert!(entries[0].seq != 1, "this one is not told of");
+            // Time for word to arrive that was given before.
+            std::thread::sleep(Duration::from_millis(50));
             let before = matches!(seen.lock().unwrap().try_recv(), Err(TryRecvError::Empty));
             told.lock().unwrap().push((entries[0].seq, before));
         });
@@ -123,7 +126,7 @@ mod tests {
         assert_eq!(*heard.lock().unwrap(), [(2, true)]);
         assert_eq!(metrics.queue_captures.get(), 0, "none of them waits any more");
         assert!(verdict_of_broken.await.is_err(), "who waits is not left waiting");
-        let verdict = verdict.lock().unwrap().try_recv();
+        let verdict = Arc::into_inner(verdict).unwrap().into_inner().unwrap().await;
         assert!(matches!(verdict, Ok(Ok(Accepted { seq: 2, .. }))));
     }
 }

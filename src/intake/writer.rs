@@ -382,7 +382,7 @@ impl Writer {
 
     fn refuse(&self, queued: Queued, refusal: Refusal) {
         self.metrics.queue_captures.dec();
-        queued.tell(Err(refusal));
+        queued.teller.tell(Err(refusal));
     }
 }
 

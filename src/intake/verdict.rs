@@ -1,0 +1,117 @@
+//! What became of a capture, for the sender that waits for it.
+//!
+//! A runtime of one thread, as an HTTP worker's, is woken by a system call for each task that another thread wakes. So
+//! each thread has a relay, a task that hears for all who wait there: its thread is woken once for a batch, and not for
+//! each capture in it.
+
+use std::cell::RefCell;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::accept::Refusal;
+use super::journal::Accepted;
+
+pub type Outcome = Result<Accepted, Refusal>;
+
+/// Waits for what became of a capture; an error where it was let go without a word, as by a panic.
+pub type Verdict = oneshot::Receiver<Outcome>;
+
+/// Most that a relay passes on before others have their turn.
+const AT_A_TIME: usize = 64;
+
+/// No longer than what is queued: each of its words is a capture's that was.
+type Relay = mpsc::UnboundedSender<(oneshot::Sender<Outcome>, Outcome)>;
+
+thread_local! {
+    static RELAY: RefCell<Option<Relay>> = const { RefCell::new(None) };
+}
+
+/// The end that tells.
+#[derive(Debug)]
+pub struct Teller {
+    who: oneshot::Sender<Outcome>,
+    relay: Relay,
+}
+
+/// For one who waits on this thread, in the runtime that this is called in.
+pub fn channel() -> (Teller, Verdict) {
+    let (who, verdict) = oneshot::channel();
+    let relay = RELAY.with_borrow_mut(|relay| match relay {
+        Some(relay) if !relay.is_closed() => relay.clone(),
+        _ => relay.insert(start()).clone(),
+    });
+    (Teller { who, relay }, verdict)
+}
+
+impl Teller {
+    pub fn tell(self, outcome: Outcome) {
+        // Where its runtime has ended, who waits may be in another.
+        if let Err(mpsc::error::SendError((who, outcome))) = self.relay.send((self.who, outcome)) {
+            tell(who, outcome);
+        }
+    }
+}
+
+fn start() -> Relay {
+    let (relay, mut told) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut some = Vec::with_capacity(AT_A_TIME);
+        while told.recv_many(&mut some, AT_A_TIME).await > 0 {
+            some.drain(..).for_each(|(who, outcome)| tell(who, outcome));
+        }
+    });
+    relay
+}
+
+fn tell(who: oneshot::Sender<Outcome>, outcome: Outcome) {
+    if who.send(outcome).is_err() {
+        tracing::trace!("a sender has gone; its capture is kept all the same");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFUSED: Outcome = Err(Refusal::QueueFull);
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().unwrap()
+    }
+
+    fn is_refused(verdict: &mut Verdict) -> bool {
+        matches!(verdict.try_recv(), Ok(Err(Refusal::QueueFull)))
+    }
+
+    #[test]
+    fn a_thread_is_woken_once_for_all_that_it_hears() {
+        let runtime = runtime();
+        let mut waiting = runtime.block_on(async {
+            let (tellers, waiting): (Vec<_>, Vec<_>) = (0..100).map(|_| channel()).unzip();
+            // The relay waits for its first word.
+            tokio::task::yield_now().await;
+            let told = std::thread::spawn(|| tellers.into_iter().for_each(|teller| teller.tell(REFUSED)));
+            told.join().unwrap();
+            waiting
+        });
+        assert_eq!(runtime.metrics().global_queue_depth(), 1, "the relay, and nobody else");
+        assert!(!is_refused(&mut waiting[0]), "it has not had its turn");
+        for verdict in waiting {
+            assert!(matches!(runtime.block_on(verdict), Ok(Err(Refusal::QueueFull))));
+        }
+    }
+
+    #[test]
+    fn whoever_waits_hears_though_the_relay_has_ended() {
+        let (teller, mut verdict) = runtime().block_on(async { channel() });
+        teller.tell(REFUSED);
+        assert!(is_refused(&mut verdict));
+        let (teller, verdict) = runtime().block_on(async { channel() });
+        drop(teller);
+        assert!(runtime().block_on(verdict).is_err(), "nothing was said");
+        let next = runtime();
+        let (teller, verdict) = next.block_on(async { channel() });
+        teller.tell(REFUSED);
+        assert!(matches!(next.block_on(verdict), Ok(Err(Refusal::QueueFull))));
+    }
+}
