@@ -82,6 +82,19 @@ impl Shutdown {
         drop(self.tasks.spawn(task));
     }
 
+    /// Starts a thread of its own, that [`Self::finish`] waits for.
+    ///
+    /// # Errors
+    /// Where the system has no room for a further thread.
+    pub fn spawn_thread(&self, name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        let running = self.tasks.token();
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+            work();
+            drop(running);
+        });
+        thread.map(drop)
+    }
+
     /// Held by what is to be queued still, so that the queue is not closed before.
     pub fn hold(&self) -> TaskTrackerToken {
         self.held.token()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::accept::Refusal;
@@ -107,7 +107,7 @@ impl Journal {
             configuration,
             options,
             feed_epoch,
-            committed: telling::start(on_commit, metrics.clone(), shutdown),
+            committed: telling::start(on_commit, metrics.clone(), shutdown)?,
             available: available.clone(),
             metrics: metrics.clone(),
             shutdown: shutdown.clone(),
@@ -119,12 +119,7 @@ impl Journal {
             lacked: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (ended, end) = oneshot::channel::<()>();
-        std::thread::Builder::new().name("creel-journal".into()).spawn(move || {
-            runtime.block_on(writer.run(queued));
-            drop(ended);
-        })?;
-        shutdown.spawn(async { drop(end.await) });
+        shutdown.spawn_thread("creel-journal", move || runtime.block_on(writer.run(queued)))?;
         Ok(Self { queue, room, available, metrics, patience })
     }
 

@@ -26,17 +26,25 @@ pub struct Committed {
     pub chosen: Vec<Chosen>,
 }
 
-/// Starts the task that tells, in the order of commits; it ends when the writer has ended and everybody is told.
-pub fn start(on_commit: OnCommit, metrics: Arc<Metrics>, shutdown: &Shutdown) -> mpsc::Sender<Committed> {
+/// Starts to tell, in the order of commits, until the writer has ended and everybody is told. It has a thread of its own,
+/// as the writer has: senders wait for it.
+///
+/// # Errors
+/// Where the system has no room for a further thread.
+pub fn start(
+    on_commit: OnCommit,
+    metrics: Arc<Metrics>,
+    shutdown: &Shutdown,
+) -> std::io::Result<mpsc::Sender<Committed>> {
     let (sender, mut committed) = mpsc::channel::<Committed>(BATCHES);
-    shutdown.spawn(async move {
-        while let Some(committed) = committed.recv().await {
+    shutdown.spawn_thread("creel-telling", move || {
+        while let Some(committed) = committed.blocking_recv() {
             // A panic is one batch's: the feed finds its captures in the journal, and its senders hear that they may
             // have been kept. The process's hook logs and counts it.
             drop(std::panic::catch_unwind(AssertUnwindSafe(|| committed.tell(&on_commit, &metrics))));
         }
-    });
-    sender
+    })?;
+    Ok(sender)
 }
 
 impl Committed {
@@ -117,7 +125,7 @@ mod tests {
         });
         let (shutdown, metrics) = (Shutdown::default(), Arc::new(Metrics::default()));
         metrics.queue_captures.inc_by(2);
-        let sender = start(on_commit, metrics.clone(), &shutdown);
+        let sender = start(on_commit, metrics.clone(), &shutdown).unwrap();
         for committed in [broken, whole] {
             assert!(sender.send(committed).await.is_ok());
         }

@@ -19,8 +19,10 @@ pub type Verdict = oneshot::Receiver<Outcome>;
 /// Most that a relay passes on before others have their turn.
 const AT_A_TIME: usize = 64;
 
-/// No longer than what is queued: each of its words is a capture's that was.
-type Relay = mpsc::UnboundedSender<(oneshot::Sender<Outcome>, Outcome)>;
+/// What a relay holds; those who find no room there are told directly.
+const AT_ONCE: usize = 1_024;
+
+type Relay = mpsc::Sender<(oneshot::Sender<Outcome>, Outcome)>;
 
 thread_local! {
     static RELAY: RefCell<Option<Relay>> = const { RefCell::new(None) };
@@ -45,25 +47,25 @@ pub fn channel() -> (Teller, Verdict) {
 
 impl Teller {
     pub fn tell(self, outcome: Outcome) {
-        // Where its runtime has ended, who waits may be in another.
-        if let Err(mpsc::error::SendError((who, outcome))) = self.relay.send((self.who, outcome)) {
-            tell(who, outcome);
+        // It is full, or its runtime has ended, and who waits may be in another.
+        if let Err(error) = self.relay.try_send((self.who, outcome)) {
+            tell(error.into_inner());
         }
     }
 }
 
 fn start() -> Relay {
-    let (relay, mut told) = mpsc::unbounded_channel();
+    let (relay, mut told) = mpsc::channel(AT_ONCE);
     tokio::spawn(async move {
         let mut some = Vec::with_capacity(AT_A_TIME);
         while told.recv_many(&mut some, AT_A_TIME).await > 0 {
-            some.drain(..).for_each(|(who, outcome)| tell(who, outcome));
+            some.drain(..).for_each(tell);
         }
     });
     relay
 }
 
-fn tell(who: oneshot::Sender<Outcome>, outcome: Outcome) {
+fn tell((who, outcome): (oneshot::Sender<Outcome>, Outcome)) {
     if who.send(outcome).is_err() {
         tracing::trace!("a sender has gone; its capture is kept all the same");
     }
@@ -99,6 +101,16 @@ mod tests {
         for verdict in waiting {
             assert!(matches!(runtime.block_on(verdict), Ok(Err(Refusal::QueueFull))));
         }
+    }
+
+    #[test]
+    fn whoever_finds_no_room_there_hears_directly() {
+        let runtime = runtime();
+        let (tellers, waiting): (Vec<_>, Vec<_>) =
+            runtime.block_on(async { (0..AT_ONCE + 2).map(|_| channel()).unzip() });
+        tellers.into_iter().for_each(|teller| teller.tell(REFUSED));
+        let heard = waiting.into_iter().map(|mut verdict| is_refused(&mut verdict));
+        assert_eq!(heard.filter(|heard| *heard).count(), 2);
     }
 
     #[test]
