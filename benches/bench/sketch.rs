@@ -12,7 +12,7 @@ const QUEUE_MAX: usize = 65_536;
 const BATCH_MAX: usize = 1_024;
 
 /// What a node keeps beside the columns, about.
-const DETAIL: &str = r#"{"version":"HTTP/1.1","scheme":"http","host":"127.0.0.1","port":9669,"peer":"127.0.0.1:50000","body_bytes":1024,"reply":"default","status":200}"#;
+const DETAIL: &str = r#"{"host":"127.0.0.1","port":9669,"peer":"127.0.0.1:50000"}"#;
 
 const SQLITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; \
     CREATE TABLE head (id INTEGER PRIMARY KEY, seq INTEGER NOT NULL); INSERT INTO head VALUES (1, 0); \
