@@ -263,3 +263,73 @@ fn parsed_detail<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, Database
 fn broken(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DatabaseError {
     DatabaseError::Other(source.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::database::Value;
+    use crate::rules::sample::{self, SampleOptions};
+
+    fn read(capture: &Capture, detail: String, body: &[u8]) -> Arc<Capture> {
+        let row = Row(vec![
+            Value::Int(1),
+            Value::Int(1),
+            Value::Bytes(Bytes::copy_from_slice(capture.id.as_bytes())),
+            Value::Int(capture.received_us),
+            Value::Text(capture.endpoint.to_string()),
+            Value::Text(capture.method.to_string()),
+            Value::Bytes(capture.target.clone().into()),
+            Value::Bytes(Bytes::copy_from_slice(&capture.headers.as_bytes())),
+            Value::Bytes(Bytes::copy_from_slice(body)),
+            Value::Int(0),
+            Value::Text(detail),
+        ]);
+        match entry(&row).unwrap().what {
+            EntryKind::Capture(capture) => capture,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn capture(body: &str) -> Capture {
+        let options = SampleOptions { id: Uuid::nil(), now_us: 0, prefix: "r" };
+        let mut capture = sample::capture(&json!({"endpoint": "a", "body": body}), options).unwrap();
+        capture.reply = ReplyChoice::of(ReplySource::Default, STATUS);
+        capture
+    }
+
+    #[test]
+    fn what_is_usual_is_left_out_and_read_as_if_it_stood_there() {
+        let usual = capture("abc");
+        let detail = CaptureColumns::of(&usual).detail;
+        for name in ["version", "scheme", "body_bytes", "reply", "status"] {
+            assert!(!detail.contains(name), "{detail}");
+        }
+        let spelled = json!({
+            "version": "HTTP/1.1", "scheme": "http", "host": usual.host, "port": usual.port, "peer": usual.peer,
+            "body_bytes": 3, "reply": "default", "status": 200,
+        });
+        assert_eq!(*read(&usual, detail, b"abc"), usual);
+        assert_eq!(*read(&usual, spelled.to_string(), b"abc"), usual);
+    }
+
+    #[test]
+    fn what_is_not_usual_is_kept() {
+        let mut other = capture("abc");
+        (other.version, other.scheme) = ("HTTP/1.0".into(), "https".into());
+        other.reply = ReplyChoice::of(ReplySource::Limit, 413);
+        (other.body.bytes, other.body.truncated) = (4, true);
+        assert_eq!(*read(&other, CaptureColumns::of(&other).detail, b"abc"), other);
+    }
+
+    #[test]
+    fn a_body_is_as_long_as_it_is_though_a_preview_of_it_is_read() {
+        for bytes in [PREVIEW_BYTES, PREVIEW_BYTES + 1] {
+            let long = capture(&"x".repeat(bytes));
+            let preview = vec![b'x'; PREVIEW_BYTES];
+            let read = read(&long, CaptureColumns::of(&long).detail, &preview);
+            assert_eq!(read.body.bytes, bytes as u64);
+        }
+    }
+}

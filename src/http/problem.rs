@@ -177,7 +177,10 @@ impl ResponseError for Problem {
                     .insert_header((header::WWW_AUTHENTICATE, "Basic realm=\"capture\", charset=\"UTF-8\""));
             }
             // RFC 6455, section 4.2.2.
-            Kind::WebSocketVersion => drop(response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"))),
+            Kind::WebSocketVersion => {
+                response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+                response.insert_header((header::UPGRADE, "websocket"));
+            }
             _ => {}
         }
         if let Some(id) = &self.request_id {

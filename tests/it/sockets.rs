@@ -383,6 +383,8 @@ async fn a_handshake_that_is_none_is_caught_as_a_request() -> TestResult {
     let (_, old) = handshake(&host, "/r/hands", &format!("Sec-WebSocket-Version: 8\r\n{KEY}")).await?;
     check_problem(&old, 426, "websocket-version")?;
     assert_eq!(old.header("sec-websocket-version"), Some("13"));
+    assert_eq!(old.header("upgrade"), Some("websocket"), "a 426 says to what (RFC 9110, 15.5.22)");
+    assert!(old.header("connection").is_some_and(|options| options.contains("upgrade")));
     let (_, keyless) = handshake(&host, "/r/hands", VERSION_13).await?;
     check_problem(&keyless, 400, "invalid-websocket-handshake")?;
     for (answer, status) in [(old, 426), (keyless, 400)] {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::client::{Connection, WebSocket, opcode};
 use crate::harness::node::Node;
@@ -14,7 +15,8 @@ pub fn trials() -> Vec<Trial> {
     trials! {
         Needs::NOTHING =>
             what_is_being_received_is_kept_when_a_node_stops,
-            readers_that_take_nothing_do_not_hold_up_the_end;
+            readers_that_take_nothing_do_not_hold_up_the_end,
+            who_interrupts_twice_does_not_wait;
     }
 }
 
@@ -74,6 +76,26 @@ async fn what_is_being_received_is_kept_when_a_node_stops() -> TestResult {
         assert_eq!(body.body.len(), IN_PARTS);
     }
     node.check_unharmed().await
+}
+
+/// With more time than this test waits for the one who is still sending.
+async fn who_interrupts_twice_does_not_wait() -> TestResult {
+    let node = Node::builder().setting("server.shutdown_timeout_ms", 600_000).start().await?;
+    let mut sender = Connection::open(node.address()).await?;
+    sender.send(b"POST /r/half HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc").await?;
+    eventually(LIMIT, "it is being received", || async {
+        node.metric("creel_bodies_in_flight_bytes").await.is_ok_and(|held| held > 0.0)
+    })
+    .await;
+    let pid = node.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).ok_or("it does not run")?;
+    kill_process(pid, Signal::INT)?;
+    eventually(LIMIT, "it stops", || async { node.log().contains("what was accepted is finished first") })
+        .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    node.check_running()?;
+    kill_process(pid, Signal::INT)?;
+    assert_eq!(node.end(LIMIT).await.code(), Some(1), "{}", node.log());
+    Ok(())
 }
 
 /// With more time than this test waits: it is the peers that are not waited for.
