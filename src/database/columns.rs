@@ -281,7 +281,7 @@ mod tests {
             Value::Text(capture.endpoint.to_string()),
             Value::Text(capture.method.to_string()),
             Value::Bytes(capture.target.clone().into()),
-            Value::Bytes(Bytes::copy_from_slice(&capture.headers.as_bytes())),
+            Value::Bytes(Bytes::copy_from_slice(capture.headers.as_bytes().as_ref())),
             Value::Bytes(Bytes::copy_from_slice(body)),
             Value::Int(0),
             Value::Text(detail),

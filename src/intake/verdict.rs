@@ -20,7 +20,7 @@ pub type Verdict = oneshot::Receiver<Outcome>;
 const AT_A_TIME: usize = 64;
 
 /// What a relay holds; those who find no room there are told directly.
-const AT_ONCE: usize = 1_024;
+const HELD_MAX: usize = 1_024;
 
 type Relay = mpsc::Sender<(oneshot::Sender<Outcome>, Outcome)>;
 
@@ -55,7 +55,7 @@ impl Teller {
 }
 
 fn start() -> Relay {
-    let (relay, mut told) = mpsc::channel(AT_ONCE);
+    let (relay, mut told) = mpsc::channel(HELD_MAX);
     tokio::spawn(async move {
         let mut some = Vec::with_capacity(AT_A_TIME);
         while told.recv_many(&mut some, AT_A_TIME).await > 0 {
@@ -107,7 +107,7 @@ mod tests {
     fn whoever_finds_no_room_there_hears_directly() {
         let runtime = runtime();
         let (tellers, waiting): (Vec<_>, Vec<_>) =
-            runtime.block_on(async { (0..AT_ONCE + 2).map(|_| channel()).unzip() });
+            runtime.block_on(async { (0..HELD_MAX + 2).map(|_| channel()).unzip() });
         tellers.into_iter().for_each(|teller| teller.tell(REFUSED));
         let heard = waiting.into_iter().map(|mut verdict| is_refused(&mut verdict));
         assert_eq!(heard.filter(|heard| *heard).count(), 2);
