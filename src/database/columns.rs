@@ -325,6 +325,7 @@ mod tests {
 
     #[test]
     fn a_body_is_as_long_as_it_is_though_a_preview_of_it_is_read() {
+        assert!(preview_columns!().contains(&format!("substr(body, 1, {PREVIEW_BYTES})")));
         for bytes in [PREVIEW_BYTES, PREVIEW_BYTES + 1] {
             let long = capture(&"x".repeat(bytes));
             let preview = vec![b'x'; PREVIEW_BYTES];

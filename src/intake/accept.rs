@@ -6,13 +6,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 
-use tokio::sync::oneshot;
-
 use super::answers::AnswerLog;
 use super::budget::Budget;
 use super::configuration::{Configuration, Snapshot};
 use super::journal::{Accepted, Journal};
 use super::judging::{self, Ask, Case};
+use super::verdict;
 use crate::clock::Clock;
 use crate::database::{Database, DatabaseError};
 use crate::metrics::{Metrics, Outcome};
@@ -196,20 +195,18 @@ impl Intake {
             return self.journal.append(capture, case).await;
         }
         // Something has to be read first. The capture is the node's from here on, whatever becomes of its sender.
-        let (tell, told) = oneshot::channel();
+        let (teller, verdict) = verdict::channel();
         let (intake, held) = (self.clone(), self.shutdown.hold());
         let slowly = async move {
             let accepted = intake.accept_slowly(capture, case).await;
             drop(held);
-            if tell.send(accepted).is_err() {
-                tracing::trace!("a sender has gone; its capture is kept all the same");
-            }
+            teller.tell(accepted);
         };
         {
             let _in_runtime = self.runtime.enter();
             self.shutdown.spawn(slowly);
         }
-        told.await.unwrap_or(Err(Refusal::DatabaseAway))
+        verdict.await.unwrap_or(Err(Refusal::DatabaseAway))
     }
 
     async fn accept_slowly(&self, mut capture: Arc<Capture>, mut case: Case) -> Result<Accepted, Refusal> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::harness::client::{Connection, WebSocket, opcode};
 use crate::harness::node::Node;
@@ -87,13 +87,12 @@ async fn who_interrupts_twice_does_not_wait() -> TestResult {
         node.metric("creel_bodies_in_flight_bytes").await.is_ok_and(|held| held > 0.0)
     })
     .await;
-    let pid = node.pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).ok_or("it does not run")?;
-    kill_process(pid, Signal::INT)?;
+    node.signal(Signal::INT)?;
     eventually(LIMIT, "it stops", || async { node.log().contains("what was accepted is finished first") })
         .await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     node.check_running()?;
-    kill_process(pid, Signal::INT)?;
+    node.signal(Signal::INT)?;
     assert_eq!(node.end(LIMIT).await.code(), Some(1), "{}", node.log());
     Ok(())
 }

@@ -130,10 +130,15 @@ impl Process {
         }
     }
 
+    /// Sends a signal to the program itself.
+    pub fn signal(&self, signal: Signal) -> TestResult {
+        send(self.pid().ok_or_else(|| format!("{} is not running", self.name))?, signal);
+        Ok(())
+    }
+
     /// Sends a signal to the program itself, and waits until it has ended.
     pub async fn end_with(&self, signal: Signal, limit: Duration) -> TestResult<ExitStatus> {
-        let pid = self.pid().ok_or_else(|| format!("{} is not running", self.name))?;
-        send(pid, signal);
+        self.signal(signal)?;
         let status = eventually_some(limit, "the program ends", || async { self.try_wait().ok().flatten() });
         let status = status.await;
         self.kill9();
