@@ -1,8 +1,12 @@
 //! Answers as they stand together in a page: a byte that says the format, then each answer, in order of their places.
+//! Answers of one endpoint are much alike, so they stand there as a block of LZ4 where that is shorter.
 //!
 //! No SQL: [`answers`](super::answers) keeps, finds and strips pages.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
+use lz4_flex::block;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::model::{Answer, EndpointCode, HeaderBlock};
@@ -16,7 +20,9 @@ const PAGE_BYTES_MAX: usize = 256 << 10;
 /// What is encoded of an answer beside its headers, body and failure, at most, in bytes.
 const NUMBERS_BYTES_MAX: usize = 64;
 
-const FORMAT: u8 = 1;
+/// Formats: the answers as they are, or as their length (four bytes, the least first) and a block of LZ4.
+const PLAIN: u8 = 1;
+const LZ4: u8 = 2;
 
 /// Answers to captures of one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +41,10 @@ pub enum Unreadable {
     Format(Option<u8>),
     #[error("the page is broken")]
     Broken(#[from] postcard::Error),
+    #[error("the page's block is broken")]
+    Block(#[from] block::DecompressError),
+    #[error("the page would have {0} bytes")]
+    Size(usize),
 }
 
 /// What is left of a page.
@@ -105,7 +115,7 @@ pub fn pack<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> Vec<Page> {
     let mut pages = Vec::new();
     let mut rest = answers.as_slice();
     while let Some(first) = rest.first() {
-        let mut content = vec![FORMAT];
+        let mut content = vec![PLAIN];
         let mut packed = 0;
         for answer in rest {
             let kept = Kept::of(answer);
@@ -121,15 +131,21 @@ pub fn pack<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> Vec<Page> {
         let (these, others) = rest.split_at(packed);
         let last_seq = these.last().map_or(first.seq, |last| last.seq);
         let endpoint = first.endpoint.clone();
-        pages.push(Page { endpoint, first_seq: first.seq, last_seq, content: content.into() });
+        pages.push(Page { endpoint, first_seq: first.seq, last_seq, content: shortened(content) });
         rest = others;
     }
     pages
 }
 
+/// The shorter one of a plain page and what it is as a block.
+fn shortened(plain: Vec<u8>) -> Bytes {
+    let block = block::compress_prepend_size(&plain[1..]);
+    if block.len() + 1 < plain.len() { [&[LZ4], block.as_slice()].concat().into() } else { plain.into() }
+}
+
 /// The answer to the capture at a place, where the page has it.
 pub fn find(content: &[u8], endpoint: &EndpointCode, seq: i64) -> Result<Option<Answer>, Unreadable> {
-    for found in unpack(content)? {
+    for found in unpack(&opened(content)?) {
         let (kept, _) = found?;
         if kept.seq == seq {
             return Ok(Some(kept.answer(endpoint)));
@@ -140,29 +156,43 @@ pub fn find(content: &[u8], endpoint: &EndpointCode, seq: i64) -> Result<Option<
 
 /// What is left of a page without the answers to captures that are gone, by their places.
 pub fn without(content: &[u8], is_gone: impl Fn(i64) -> bool) -> Result<Left, Unreadable> {
-    let mut left = Vec::with_capacity(content.len());
-    left.push(FORMAT);
-    for found in unpack(content)? {
+    let answers = opened(content)?;
+    let mut left = Vec::with_capacity(1 + answers.len());
+    left.push(PLAIN);
+    for found in unpack(&answers) {
         let (kept, encoded) = found?;
         if !is_gone(kept.seq) {
             left.extend_from_slice(encoded);
         }
     }
-    Ok(match left.len() {
-        1 => Left::Nothing,
-        all if all == content.len() => Left::All,
-        _ => Left::Some(left.into()),
+    Ok(match left.len() - 1 {
+        0 => Left::Nothing,
+        all if all == answers.len() => Left::All,
+        _ => Left::Some(shortened(left)),
     })
+}
+
+/// The answers as they are, one after the other.
+fn opened(content: &[u8]) -> Result<Cow<'_, [u8]>, Unreadable> {
+    match content.split_first() {
+        Some((&PLAIN, answers)) => Ok(answers.into()),
+        Some((&LZ4, sized)) => {
+            let (size, block) = block::uncompressed_size(sized)?;
+            // So much is asked for at once.
+            if size > PAGE_BYTES_MAX {
+                return Err(Unreadable::Size(size));
+            }
+            Ok(block::decompress(block, size)?.into())
+        }
+        _ => Err(Unreadable::Format(content.first().copied())),
+    }
 }
 
 type Found<'a> = Result<(Kept<'a>, &'a [u8]), Unreadable>;
 
-/// The answers, each with its bytes as they stand in the page; the last one may be a failure.
-fn unpack(content: &[u8]) -> Result<impl Iterator<Item = Found<'_>>, Unreadable> {
-    let Some((&FORMAT, mut rest)) = content.split_first() else {
-        return Err(Unreadable::Format(content.first().copied()));
-    };
-    Ok(std::iter::from_fn(move || {
+/// Each answer with its bytes as they stand there; the last one may be a failure.
+fn unpack(mut rest: &[u8]) -> impl Iterator<Item = Found<'_>> {
+    std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
@@ -171,7 +201,7 @@ fn unpack(content: &[u8]) -> Result<impl Iterator<Item = Found<'_>>, Unreadable>
             rest = others;
             (kept, &these[..these.len() - others.len()])
         }))
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -179,6 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::header_block::HeaderBlockBuilder;
 
     fn code(text: &str) -> EndpointCode {
         EndpointCode::parse(text).unwrap()
@@ -233,7 +264,7 @@ mod tests {
             for page in &pages {
                 prop_assert!(page.content.len() <= PAGE_BYTES_MAX);
                 prop_assert!(page.last_seq.checked_sub(page.first_seq).is_some_and(|span| span <= PAGE_PLACES_MAX));
-                let places: Vec<i64> = unpack(&page.content).unwrap().map(|kept| kept.unwrap().0.seq).collect();
+                let places: Vec<i64> = unpack(&opened(&page.content).unwrap()).map(|kept| kept.unwrap().0.seq).collect();
                 prop_assert!(places.is_sorted_by(|one, next| one < next));
                 prop_assert_eq!((places.first(), places.last()), (Some(&page.first_seq), Some(&page.last_seq)));
             }
@@ -264,7 +295,7 @@ mod tests {
 
         #[test]
         fn octets_of_any_kind_are_read_or_refused(mut content in prop::collection::vec(any::<u8>(), 0..300)) {
-            for format in [None, Some(FORMAT)] {
+            for format in [None, Some(PLAIN), Some(LZ4)] {
                 if let (Some(first), Some(format)) = (content.first_mut(), format) {
                     *first = format;
                 }
@@ -296,7 +327,48 @@ mod tests {
         assert!(matches!(find(&content[..content.len() - 1], &code("a"), 7), Err(Unreadable::Broken(_))));
         assert!(matches!(without(&content[..3], |_| true), Err(Unreadable::Broken(_))));
         assert!(matches!(find(&[], &code("a"), 7), Err(Unreadable::Format(None))));
-        let other = [&[FORMAT + 1], &content[1..]].concat();
-        assert!(matches!(find(&other, &code("a"), 7), Err(Unreadable::Format(Some(2)))));
+        let other = [&[9], &content[1..]].concat();
+        assert!(matches!(find(&other, &code("a"), 7), Err(Unreadable::Format(Some(9)))));
+    }
+
+    /// The small document, to captures whose ids differ in all that is random.
+    fn alike(number: u8) -> Answer {
+        let id = uuid::Uuid::new_v4();
+        let body = Bytes::from(format!("{{\"id\":\"{id}\",\"endpoint\":\"a\",\"method\":\"POST\"}}\n"));
+        let mut headers = HeaderBlockBuilder::with_capacity(0);
+        headers.push(b"content-type", b"application/json");
+        headers.push(b"x-creel-capture-id", id.to_string().as_bytes());
+        Answer {
+            seq: number.into(),
+            endpoint: code("a"),
+            status: 200,
+            headers: headers.finish(),
+            body_bytes: body.len() as u64,
+            body,
+            failure: None,
+            took_us: 1,
+        }
+    }
+
+    #[test]
+    fn answers_that_are_alike_take_little() {
+        let answers: Vec<Answer> = (0..100).map(alike).collect();
+        let page = pack(&answers).remove(0);
+        let plain = opened(&page.content).unwrap().len();
+        assert!(page.content.len() * 5 < plain * 2, "{} of {plain}", page.content.len());
+        assert_eq!(find(&page.content, &code("a"), 99).unwrap().as_ref(), answers.last());
+        assert!(matches!(find(&page.content[..plain / 9], &code("a"), 99), Err(Unreadable::Block(_))));
+        // One that says of itself that it is huge.
+        let huge = [&[LZ4, 0xff, 0xff, 0xff, 0xff], &page.content[5..]].concat();
+        assert!(matches!(find(&huge, &code("a"), 99), Err(Unreadable::Size(0xffff_ffff))));
+    }
+
+    #[test]
+    fn a_page_that_is_plain_is_read() {
+        let answers: Vec<Answer> = (0..100).map(alike).collect();
+        let page = pack(&answers).remove(0);
+        let plain = [&[PLAIN], &*opened(&page.content).unwrap()].concat();
+        assert_eq!(find(&plain, &code("a"), 42).unwrap().as_ref(), Some(&answers[42]));
+        assert_eq!(without(&plain, |_| false).unwrap(), Left::All);
     }
 }
