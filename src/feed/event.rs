@@ -56,14 +56,14 @@ impl Event {
     fn encode(&self, form: BodyForm, cursor: &str, seq: Option<i64>) -> Encoded {
         const HEADER_ROOM: usize = 10;
         let body = if form == BodyForm::None { 0 } else { self.entry.weight() };
-        let mut buffer = Vec::with_capacity(1024 + body);
+        let mut buffer = Vec::with_capacity(2048 + body);
         buffer.resize(HEADER_ROOM, 0);
         let written = wire::write_event(&mut buffer, cursor, seq, &self.entry, form);
         let (header, header_bytes) = text_frame_header(buffer.len() - HEADER_ROOM);
         let start = HEADER_ROOM - header_bytes;
         buffer[start..HEADER_ROOM].copy_from_slice(&header[..header_bytes]);
         buffer.push(b'\n');
-        Encoded { buffer: Bytes::from(buffer).slice(start..), json_at: header_bytes, written }
+        Encoded { buffer: of_its_size(buffer, start), json_at: header_bytes, written }
     }
 }
 
@@ -91,6 +91,16 @@ impl Encoded {
     /// The event and a line feed.
     pub fn line(&self) -> Bytes {
         self.buffer.slice(self.json_at..)
+    }
+}
+
+/// What stands behind a place, without much room that nobody uses: it stays in memory for a while.
+fn of_its_size(buffer: Vec<u8>, start: usize) -> Bytes {
+    let used = buffer.len() - start;
+    if buffer.capacity() > used + used / 4 {
+        Bytes::copy_from_slice(&buffer[start..])
+    } else {
+        Bytes::from(buffer).slice(start..)
     }
 }
 

@@ -66,7 +66,7 @@ pub async fn answer(accepted: &Accepted, request: &HttpRequest, state: &State) -
     };
     let Some(reply) = reply else { return small_document(accepted, request) };
     let told = Told { rule: told.0, hit: told.1, now_us: state.clock.now_us() };
-    let seen = Seen::new(&accepted.capture, &accepted.body);
+    let seen = Seen::new(&accepted.capture, accepted.body());
     let rendered = render(reply, &seen, told, &state.render_limits);
     drop(seen);
     pause(reply.delay, state).await;

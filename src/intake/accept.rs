@@ -178,16 +178,16 @@ impl Intake {
         Ok(())
     }
 
-    /// Matches a capture, journals it and waits until it is durable. The body is what rules may see of it,
+    /// Matches a capture, journals it and waits until it is durable. What rules may see of its body is its own, or `seen`;
     /// `whole` where there is no more that they might.
     pub async fn accept(
         self: &Arc<Self>,
         mut capture: Arc<Capture>,
         ask: Ask,
-        body: Bytes,
+        seen: Option<Bytes>,
         whole: bool,
     ) -> Result<Accepted, Refusal> {
-        let mut case = Case::new(&capture, ask, body, whole);
+        let mut case = Case::new(&capture, ask, seen, whole);
         // Admitted once more: the configuration may be another one than at the head.
         let current = self.configuration.current();
         if judging::admit(&current, &capture).is_ok() && !case.lacks_body(&current, &capture) {

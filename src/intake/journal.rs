@@ -12,13 +12,13 @@ use tokio::time::Instant;
 use super::accept::Refusal;
 use super::budget::{Budget, Reserved};
 use super::configuration::Configuration;
-use super::judging::{Case, Chosen};
+use super::judging::{Case, Chosen, body_of};
 use super::telling;
 use super::verdict::{self, Teller, Verdict};
 use super::writer::Writer;
 use crate::database::Database;
 use crate::metrics::Metrics;
-use crate::model::{BodyContent, Capture, Entry};
+use crate::model::{Capture, Entry};
 use crate::rules::States;
 use crate::shutdown::Shutdown;
 
@@ -50,8 +50,15 @@ pub struct Accepted {
     pub seq: i64,
     pub capture: Arc<Capture>,
     pub chosen: Chosen,
+    /// What templates see of the body, where that is not the capture's own.
+    pub seen: Option<Bytes>,
+}
+
+impl Accepted {
     /// The body as far as templates see it.
-    pub body: Bytes,
+    pub fn body(&self) -> &[u8] {
+        body_of(&self.capture, self.seen.as_ref())
+    }
 }
 
 /// The entrance to the writer's queue.
@@ -142,9 +149,7 @@ impl Journal {
         if !self.is_available() {
             return Err(Refusal::DatabaseAway);
         }
-        // An inline body is shared with the case.
-        let own = matches!(capture.body.content, BodyContent::Parts { .. });
-        let weight = capture.weight() + if own { case.body.len() } else { 0 };
+        let weight = capture.weight() + case.seen.as_ref().map_or(0, Bytes::len);
         let room = self.room.reserve(weight).ok_or(Refusal::QueueFull)?;
         let (queued, verdict) = Queued::new(capture, case, weight, room);
         self.queue.try_send(queued).map_err(|error| match error {

@@ -29,8 +29,8 @@ pub struct Case {
     ask: Ask,
     /// The skin's own choice, where nothing else answers.
     pub fallback: ReplyChoice,
-    /// The body as far as rules see it.
-    pub body: Bytes,
+    /// What rules see of the body, where that is not the capture's own.
+    pub seen: Option<Bytes>,
     /// Whether there is no more of it that they might see.
     whole: bool,
     /// The configuration that this was judged under.
@@ -73,11 +73,11 @@ pub fn admit(snapshot: &Snapshot, capture: &Capture) -> Result<(), Refusal> {
 
 impl Case {
     /// A case that was not judged yet.
-    pub fn new(capture: &Capture, ask: Ask, body: Bytes, whole: bool) -> Self {
+    pub fn new(capture: &Capture, ask: Ask, seen: Option<Bytes>, whole: bool) -> Self {
         Self {
             ask,
             fallback: capture.reply.clone(),
-            body,
+            seen,
             whole,
             config_seq: i64::MIN,
             candidates: Vec::new(),
@@ -95,7 +95,7 @@ impl Case {
         body_bytes_max: usize,
     ) -> Result<(), DatabaseError> {
         if self.lacks_body(snapshot, capture) {
-            self.body = storage::bodies::read_start(database, capture, body_bytes_max).await?;
+            self.seen = Some(storage::bodies::read_start(database, capture, body_bytes_max).await?);
             self.whole = true;
         }
         self.judge_at_once(snapshot, capture);
@@ -124,7 +124,8 @@ impl Case {
             self.endpoint = None;
             return;
         }
-        self.candidates = snapshot.rules.candidates(&Seen::new(capture, &self.body));
+        self.candidates =
+            snapshot.rules.candidates(&Seen::new(capture, body_of(capture, self.seen.as_ref())));
         self.endpoint = endpoint.filter(|endpoint| endpoint.reply.is_some()).cloned();
     }
 
@@ -140,6 +141,13 @@ impl Case {
             (None, Some(endpoint)) if capture.kind == CaptureKind::Http => Chosen::Endpoint(endpoint.clone()),
             (None, _) => Chosen::Fallback,
         }
+    }
+}
+
+/// The body as far as rules and templates see it.
+pub fn body_of<'a>(capture: &'a Capture, seen: Option<&'a Bytes>) -> &'a [u8] {
+    match (seen, &capture.body.content) {
+        (Some(body), _) | (None, BodyContent::Inline(body) | BodyContent::Parts { start: body }) => body,
     }
 }
 

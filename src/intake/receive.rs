@@ -54,8 +54,8 @@ struct State {
 /// A request as it was received.
 struct Received {
     capture: Arc<Capture>,
-    /// The body as far as rules see it, and whether there is no more that they might.
-    seen: Bytes,
+    /// What rules see of the body where that is not the capture's own, and whether there is no more that they might.
+    seen: Option<Bytes>,
     whole: bool,
     memory: Reserved,
     /// A node that stops waits until it is queued.
@@ -92,13 +92,12 @@ impl Reception {
 
     /// Takes a piece of the body. `Some(Ending::TooLarge)` when the limit is reached: what fits was taken.
     pub async fn push(&mut self, mut piece: &[u8]) -> Result<Option<Ending>, Refusal> {
-        let intake = self.intake.clone();
-        let part_bytes = intake.options.body_part_bytes;
+        let part_bytes = self.intake.options.body_part_bytes;
         while !piece.is_empty() {
             let state = self.state.as_mut().expect("the state is there until the end");
             let left = state.body_bytes_max.saturating_sub(state.received());
             if left == 0 {
-                let confirmed = intake.body_bytes_max(&state.head.endpoint, true).await;
+                let confirmed = self.intake.body_bytes_max(&state.head.endpoint, true).await;
                 state.body_bytes_max = match confirmed {
                     Ok(most) if most > state.received() => most,
                     Ok(_) => return Ok(Some(Ending::TooLarge)),
@@ -248,11 +247,11 @@ impl State {
             BodyContent::Inline(self.buffer.freeze())
         };
         let (seen, whole) = match &content {
-            BodyContent::Inline(body) => (body.clone(), true),
+            BodyContent::Inline(_) => (None, true),
             BodyContent::Parts { .. } => {
                 let seen = self.seen.freeze();
                 let whole = seen.len() as u64 >= bytes.min(seen_bytes_max as u64);
-                (seen, whole)
+                (Some(seen), whole)
             }
         };
         let capture = Arc::make_mut(&mut self.head);

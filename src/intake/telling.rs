@@ -55,8 +55,8 @@ impl Committed {
         let entries = self.seqs.iter().zip(self.captures);
         on_commit(self.epoch, entries.map(|(&seq, c)| Entry { seq, what: EntryKind::Capture(c) }).collect());
         for ((queued, seq), chosen) in self.batch.into_iter().zip(self.seqs).zip(self.chosen) {
-            let (capture, body) = (queued.capture.clone(), queued.case.body.clone());
-            queued.teller.tell(Ok(Accepted { seq, capture, chosen, body }));
+            let Queued { capture, case, teller, .. } = queued;
+            teller.tell(Ok(Accepted { seq, capture, chosen, seen: case.seen }));
         }
     }
 }
@@ -77,7 +77,6 @@ mod tests {
     use std::sync::Mutex;
     use std::time::Duration;
 
-    use bytes::Bytes;
     use prometheus_client::metrics::gauge::Gauge;
     use serde_json::json;
     use tokio::sync::oneshot::error::TryRecvError;
@@ -92,7 +91,7 @@ mod tests {
     fn committed(seq: i64) -> (Committed, Verdict) {
         let options = SampleOptions { id: Uuid::nil(), now_us: 0, prefix: "r" };
         let capture = Arc::new(sample::capture(&json!({"endpoint": "a"}), options).unwrap());
-        let case = Case::new(&capture, Ask::Nobody, Bytes::new(), true);
+        let case = Case::new(&capture, Ask::Nobody, None, true);
         let room = Budget::new(1, Gauge::default()).reserve(1).unwrap();
         let (queued, verdict) = Queued::new(capture.clone(), case, 1, room);
         let batch = vec![queued];

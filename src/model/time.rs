@@ -11,6 +11,12 @@ pub fn rfc3339(us: i64) -> String {
     MICROSECONDS.timestamp_to_string(&Timestamp::from_microsecond(us).unwrap_or_default())
 }
 
+/// Writes [`rfc3339`] behind what is there.
+pub fn put_rfc3339(out: &mut Vec<u8>, us: i64) {
+    let instant = Timestamp::from_microsecond(us).unwrap_or_default();
+    MICROSECONDS.print_timestamp(&instant, out).expect("a Vec takes it");
+}
+
 /// The last second that `jiff` holds, some hours before the end of the year 9999.
 fn last_us() -> i64 {
     Timestamp::MAX.as_second() * 1_000_000

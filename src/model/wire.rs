@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::json::{self, base64, put, raw, text};
 use super::limits::PREVIEW_BYTES;
-use super::time::rfc3339;
+use super::time::{put_rfc3339, rfc3339};
 use super::{Answer, BodyContent, Capture, Entry, EntryKind, HeaderBlock, Removed};
 
 /// How much of a body is shown.
@@ -111,8 +111,9 @@ pub fn write_capture(
     let id = &mut Uuid::encode_buffer();
     raw(out, ["\"id\":\"", capture.id.hyphenated().encode_lower(id), "\",\"endpoint\":"]);
     text(out, capture.endpoint.as_str());
-    let received = rfc3339(capture.received_us);
-    raw(out, [",\"kind\":\"", capture.kind.name(), "\",\"received\":\"", &received, "\",\"method\":"]);
+    raw(out, [",\"kind\":\"", capture.kind.name(), "\",\"received\":\""]);
+    put_rfc3339(out, capture.received_us);
+    raw(out, ["\",\"method\":"]);
     text(out, &capture.method);
     write_target(out, &capture.target);
     for (key, value) in [

@@ -86,7 +86,9 @@ impl RuleSet {
         let of_length = self.behind.range(..=code.len());
         let behind = of_length.filter_map(|(length, rules)| rules.get(code.get(..*length)?));
         let lists = exact.chain(behind).chain([&self.wide]);
-        let mut lists: Vec<&[Arc<Rule>]> = lists.map(|rules| rules.as_slice()).collect();
+        // Mostly there are none, and nothing is allocated.
+        let lists = lists.map(|rules| rules.as_slice()).filter(|rules| !rules.is_empty());
+        let mut lists: Vec<&[Arc<Rule>]> = lists.collect();
         std::iter::from_fn(move || {
             for list in &mut lists {
                 let place = list.iter().position(|rule| rule.scope.matches(code)).unwrap_or(list.len());

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use creel::app;
 use creel::broker::LocalBroker;
 use creel::clock::SystemClock;
@@ -156,8 +155,7 @@ async fn a_sender_that_gives_up_after_the_commit_stops_nobody() -> TestResult {
     });
     let shutdown = Shutdown::default();
     let intake = intake(sqlite().await?, Duration::from_millis(500), on_commit, &shutdown).await?;
-    let accept =
-        || async { intake.accept(sample()?, Ask::Nobody, Bytes::new(), true).await.map_err(Into::into) };
+    let accept = || async { intake.accept(sample()?, Ask::Nobody, None, true).await.map_err(Into::into) };
     let told: TestResult<_> = accept().await;
     assert_eq!(told.map(drop).map_err(|e| e.to_string()), Err(Refusal::DeadlinePassed.to_string()));
     is_stuck.store(false, Ordering::SeqCst);

@@ -318,7 +318,7 @@ fn said(accepted: &Accepted, state: &State) -> Said {
         Some(MessageReply::Text(template)) => {
             let told =
                 Told { rule: Some(&decision.rule.name), hit: decision.hit, now_us: state.clock.now_us() };
-            let seen = Seen::new(&accepted.capture, &accepted.body);
+            let seen = Seen::new(&accepted.capture, accepted.body());
             match render_message(template, &seen, told, &state.render_limits) {
                 Ok(text) => match state.intake.bodies.reserve(text.len()) {
                     Some(room) => Said::Message(OpCode::Text, text, Some(room)),
