@@ -5,9 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_http::{HttpMessage as _, Request};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::Bytes;
 use futures_util::stream;
 use rand::Rng as _;
@@ -58,7 +59,7 @@ impl Answer {
 }
 
 /// Renders what was chosen, waits as long as it says, and fails as it says.
-pub async fn answer(accepted: &Accepted, request: &HttpRequest, state: &State) -> Answer {
+pub async fn answer(accepted: &Accepted, request: &Request, state: &State) -> Answer {
     let (reply, told) = match &accepted.chosen {
         Chosen::Rule(decision) => (Some(decision.reply()), (Some(&*decision.rule.name), decision.hit)),
         Chosen::Endpoint(endpoint) => (endpoint.reply.as_ref(), (None, None)),
@@ -83,7 +84,7 @@ pub async fn answer(accepted: &Accepted, request: &HttpRequest, state: &State) -
     }
 }
 
-fn small_document(accepted: &Accepted, request: &HttpRequest) -> Answer {
+fn small_document(accepted: &Accepted, request: &Request) -> Answer {
     let capture = &accepted.capture;
     let media_type = MediaType::preferred(request.headers());
     let mut response = HttpResponse::Ok();
@@ -133,7 +134,7 @@ async fn pause(delay: Option<Delay>, state: &State) {
 }
 
 /// Fails on the connection itself. What actix writes afterwards goes nowhere.
-fn fail(fault: Fault, request: &HttpRequest) -> Answer {
+fn fail(fault: Fault, request: &Request) -> Answer {
     let failed = match request.conn_data::<Rc<Wire>>() {
         Some(wire) => wire.fail(fault),
         None => Err(std::io::Error::other("the connection cannot be reached")),

@@ -143,7 +143,7 @@ async fn identify(request: &HttpRequest, state: &State) -> Result<Arc<Identity>,
         }
     }
     let server = &settings.server;
-    let client = || Ends::of(request, &server.trusted_proxies, server.proxy_headers).client;
+    let client = || Ends::of(request.head(), &server.trusted_proxies, server.proxy_headers).client;
     let identity = match (bearer(request), ticket(request)) {
         (None, Some(ticket)) => access.claim(ticket, client()).await?,
         _ if is_open => Identity::all_mighty(Holder::Anybody),
@@ -192,7 +192,7 @@ impl From<Denied> for Problem {
 
 /// A name that a page could have bound to this address is refused: rebinding needs a name.
 fn check_host(request: &HttpRequest, settings: &Settings) -> Result<(), Problem> {
-    let authority = own_authority(request).unwrap_or_default();
+    let authority = own_authority(request.head()).unwrap_or_default();
     let host = split_port(authority).0;
     let is_address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
     let is_own = host.eq_ignore_ascii_case("localhost")
@@ -239,7 +239,7 @@ fn check_origin(request: &HttpRequest, settings: &Settings) -> Result<(), Proble
     if allowed.iter().any(|a| a == "*" || a == origin) {
         return Ok(());
     }
-    let own = own_authority(request).unwrap_or_default();
+    let own = own_authority(request.head()).unwrap_or_default();
     let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
     let public = settings.server.public_url.split_once("://").map_or("", |(_, authority)| authority);
     let same = |other: &str| !other.is_empty() && other.trim_end_matches('/').eq_ignore_ascii_case(authority);

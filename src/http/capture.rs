@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::dev::Payload;
+use actix_http::{HttpMessage as _, Request};
+use actix_web::dev::{Payload, RequestHead};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{Method, Uri, Version};
-use actix_web::{HttpRequest, HttpResponse, ResponseError as _, web};
+use actix_web::{HttpResponse, ResponseError as _, web};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tracing::Instrument as _;
@@ -35,10 +36,11 @@ pub use crate::model::time::id_at;
 const CAPTURE_ID: HeaderName = HeaderName::from_static("x-creel-capture-id");
 
 /// Catches a request.
-pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Data<State>) -> HttpResponse {
+pub async fn capture(mut request: Request, state: web::Data<State>) -> HttpResponse {
     let started = Instant::now();
     let received_us = state.clock.now_us();
-    let mut payload = within_announced(request.head(), payload.into_inner());
+    let payload = request.take_payload();
+    let mut payload = within_announced(request.head(), payload);
     let span = tracing::debug_span!("capture", method = %request.method(), status = Empty);
     let caught = unpanicked(catch(&request, &mut payload, &state, started, received_us));
     let caught = caught.instrument(span.clone()).await;
@@ -46,14 +48,14 @@ pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Da
         Ok(response) => response,
         Err(problem) => {
             let mut response = problem.error_response();
-            let of_endpoint = endpoint_of(&request).ok().map(|endpoint| cors_of(&state, &endpoint));
+            let of_endpoint = endpoint_of(request.uri()).ok().map(|endpoint| cors_of(&state, &endpoint));
             let rules = of_endpoint.as_deref().unwrap_or(&state.settings.cors.capture);
             cors::allow(response.headers_mut(), request.headers(), rules);
             response
         }
     };
     span.record("status", response.status().as_u16());
-    let response = framed(response, &request);
+    let response = framed(response, request.head());
     match payload {
         Payload::None => response,
         rest => response.map_body(|_, body| draining(body, rest)),
@@ -61,28 +63,28 @@ pub async fn capture(request: HttpRequest, payload: web::Payload, state: web::Da
 }
 
 async fn catch(
-    request: &HttpRequest,
+    request: &Request,
     payload: &mut Payload,
     state: &web::Data<State>,
     started: Instant,
     received_us: i64,
 ) -> Result<HttpResponse, Problem> {
     let settings = &state.settings;
-    let endpoint = endpoint_of(request).inspect_err(|_| {
+    let endpoint = endpoint_of(request.uri()).inspect_err(|_| {
         state.metrics.count(Outcome::InvalidCode);
     })?;
-    let ends = Ends::of(request, &settings.server.trusted_proxies, settings.server.proxy_headers);
+    let ends = Ends::of(request.head(), &settings.server.trusted_proxies, settings.server.proxy_headers);
     let refused = |refusal: crate::intake::Refusal| {
         state.metrics.count(refusal.outcome());
         of_refusal(refusal, settings.journal.retry_after_s)
     };
-    let mut head = head_of(request, endpoint, ends, received_us);
+    let mut head = head_of(request.head(), endpoint, ends, received_us);
     state.intake.admit(&head).await.map_err(refused)?;
-    let unopened = match socket::is_upgrade(request).then(|| socket::handshake(request)) {
+    let unopened = match socket::is_upgrade(request.head()).then(|| socket::handshake(request.head())) {
         Some(Ok(handshake)) => {
             Arc::make_mut(&mut head).kind = CaptureKind::WebSocketOpen;
             // Boxed: every request's memory would have room for it.
-            let cut = socket::Cut::of(request, state.clone().into_inner());
+            let cut = socket::Cut::of(request.conn_data(), state.clone().into_inner());
             return Box::pin(socket::capture::open(handshake, payload.take(), state, head, started, cut))
                 .await;
         }
@@ -172,22 +174,22 @@ fn beginning(bytes: &Bytes, max: usize) -> Bytes {
 }
 
 /// The code of a request: the segment behind the prefix, as it stands in the raw target.
-fn endpoint_of(request: &HttpRequest) -> Result<EndpointCode, Problem> {
-    let segment = request.uri().path().split('/').nth(2);
+fn endpoint_of(target: &Uri) -> Result<EndpointCode, Problem> {
+    let segment = target.path().split('/').nth(2);
     EndpointCode::from_segment(segment.unwrap_or_default())
         .map_err(|error| Problem::because(Kind::InvalidEndpointCode, error))
 }
 
 /// A request as a capture, without its body.
-fn head_of(request: &HttpRequest, endpoint: EndpointCode, ends: Ends, received_us: i64) -> Arc<Capture> {
+fn head_of(request: &RequestHead, endpoint: EndpointCode, ends: Ends, received_us: i64) -> Arc<Capture> {
     Arc::new(Capture {
         id: id_at(received_us),
         endpoint,
         kind: CaptureKind::Http,
         received_us,
-        method: method(request.method()),
-        target: target(request.uri()),
-        version: match request.version() {
+        method: method(&request.method),
+        target: target(&request.uri),
+        version: match request.version {
             Version::HTTP_10 => "HTTP/1.0".into(),
             Version::HTTP_11 => "HTTP/1.1".into(),
             other => format!("{other:?}").into(),
@@ -195,7 +197,7 @@ fn head_of(request: &HttpRequest, endpoint: EndpointCode, ends: Ends, received_u
         scheme: ends.scheme,
         host: ends.host,
         port: ends.port,
-        headers: header_block(request.headers()),
+        headers: header_block(&request.headers),
         peer: ends.peer,
         client: ends.client,
         body: Body::default(),
@@ -318,7 +320,7 @@ pub fn problem_answer(problem: Problem) -> Answer {
 #[cfg(test)]
 mod tests {
     /// The memory that a request takes from its first moment, and that is copied on its way into its box.
-    fn future_bytes<A, B, C, F: Future>(_: impl Fn(A, B, C) -> F) -> usize {
+    fn future_bytes<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use actix_web::HttpRequest;
+use actix_web::dev::RequestHead;
 use actix_web::http::header;
 use ipnet::IpNet;
 
@@ -22,12 +22,12 @@ pub struct Ends {
 
 impl Ends {
     /// Headers are believed only where the connection comes from a trusted proxy, and only those of one family.
-    pub fn of(request: &HttpRequest, trusted: &[IpNet], family: ProxyHeaders) -> Self {
-        let peer = request.peer_addr().unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
+    pub fn of(head: &RequestHead, trusted: &[IpNet], family: ProxyHeaders) -> Self {
+        let peer = head.peer_addr.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)));
         // On a socket for both, an IPv4 sender has an address of IPv6; ranges are written in IPv4.
         let address = peer.ip().to_canonical();
         let told = if trusts(trusted, address) {
-            told(request.headers(), family, address, trusted)
+            told(head.headers(), family, address, trusted)
         } else {
             Told::nothing(address)
         };
@@ -35,7 +35,7 @@ impl Ends {
         let (host, port) = match told.host {
             Some(host) => (host, told.port),
             None => {
-                let (host, port) = split_port(own_authority(request).unwrap_or_default());
+                let (host, port) = split_port(own_authority(head).unwrap_or_default());
                 (host.to_owned(), port)
             }
         };
@@ -45,13 +45,13 @@ impl Ends {
 }
 
 /// Host and port as the request itself names them.
-pub fn own_authority(request: &HttpRequest) -> Option<&str> {
+pub fn own_authority(head: &RequestHead) -> Option<&str> {
     // A target in absolute form may carry user and password, which are no part of the host.
-    let of_target = request.uri().authority().map(|authority| {
+    let of_target = head.uri.authority().map(|authority| {
         let authority = authority.as_str();
         authority.rsplit_once('@').map_or(authority, |(_, host)| host)
     });
-    of_target.or_else(|| request.headers().get(header::HOST).and_then(|host| host.to_str().ok()))
+    of_target.or_else(|| head.headers().get(header::HOST).and_then(|host| host.to_str().ok()))
 }
 
 /// Splits `host:port`; an IPv6 address stands in brackets.
@@ -79,7 +79,7 @@ mod tests {
             request = request.append_header(*header);
         }
         let trusted = ["10.0.0.0/8".parse().unwrap()];
-        Ends::of(&request.to_http_request(), &trusted, ProxyHeaders::XForwarded)
+        Ends::of(request.to_request().head(), &trusted, ProxyHeaders::XForwarded)
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod auth;
 mod capture;
 mod client;
 mod cors;
+mod door;
 mod drain;
 mod forwarded;
 mod headers;

@@ -11,7 +11,7 @@ use super::net::net;
 use super::problem::{Kind, Problem};
 use super::server::Surface;
 use super::state::State;
-use super::{api, auth, capture, cors_of_api, operations, room, socket};
+use super::{api, auth, cors_of_api, operations, room, socket};
 use crate::model::Scope;
 use Needs::{Admin, Nothing, Read, ReadAll, Write, WriteAll};
 
@@ -55,10 +55,6 @@ pub struct Operation {
 
 pub fn routes(config: &mut ServiceConfig, state: &State, surface: Surface) {
     let settings = &state.settings;
-    if surface.captures() {
-        let prefix = &settings.capture.prefix;
-        config.service(web::scope(&format!("/{prefix}")).default_service(web::to(capture::capture)));
-    }
     for row in for_operators() {
         let is_open = row.methods.iter().all(|(_, needs, _)| *needs == Nothing);
         if is_open {

@@ -15,6 +15,7 @@ use actix_web::rt::net::TcpStream as Socket;
 use actix_web::{App, web};
 use socket2::SockRef;
 
+use super::door::Door;
 use super::inflow::{self, Connection, WRITE_BYTES};
 use super::routes::routes;
 use super::state::State;
@@ -128,8 +129,10 @@ fn serve(
     let server = builder.listen("http", listener, move || {
         let (state, stopping, inflows) = (state.clone(), stopping.clone(), state.inflows.clone());
         let routed = state.clone();
+        let door = Door::new(state.clone(), surface);
         let app = App::new().app_data(state).configure(|config| routes(config, &routed, surface));
         let app = map_config(app, |()| AppConfig::default());
+        let app = apply_fn_factory(app, move |request, app| door.pass(request, app));
         let app =
             apply_fn_factory(app, inflow::serve).map_err(|error: actix_web::Error| error.error_response());
         let http = HttpService::build()

@@ -4,10 +4,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use actix_http::{Request, RequestHead};
+use actix_http::{Request, RequestHead, Response};
 use actix_web::Error;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{Payload, Service, ServiceResponse};
+use actix_web::dev::{Payload, Service};
 use actix_web::error::PayloadError;
 use actix_web::http::{ConnectionType, header};
 use bytes::Bytes;
@@ -21,9 +21,9 @@ use crate::http::problem::{Kind, Problem};
 pub fn serve<S>(
     mut request: Request,
     app: &S,
-) -> impl Future<Output = Result<ServiceResponse<Answer>, Error>> + use<S>
+) -> impl Future<Output = Result<Response<Answer>, Error>> + use<S>
 where
-    S: Service<Request, Response = ServiceResponse<BoxBody>, Error = Error>,
+    S: Service<Request, Response = Response<BoxBody>, Error = Error>,
 {
     let answering = request.conn_data::<Rc<Inflow>>().cloned().map(|inflow| {
         let payload = request.take_payload();
@@ -48,8 +48,8 @@ where
         }
         let mut response = answered?.await?;
         // The framework's buffer stays as large as the head has made it.
-        if is_large && !response.response().head().upgrade() {
-            response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        if is_large && !response.head().upgrade() {
+            response.head_mut().set_connection_type(ConnectionType::Close);
         }
         Ok(response.map_body(|_, body| Answer { body, _answering: answering }))
     }

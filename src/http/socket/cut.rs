@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::HttpRequest;
 use tokio::task::JoinHandle;
 
 use crate::http::state::State;
@@ -18,9 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Cut(Option<JoinHandle<()>>);
 
 impl Cut {
-    pub fn of(request: &HttpRequest, state: Arc<State>) -> Self {
-        let wire = request.conn_data::<Rc<Wire>>().cloned();
-        Self(wire.map(|wire| actix_web::rt::spawn(when_drained(wire, state))))
+    pub fn of(wire: Option<&Rc<Wire>>, state: Arc<State>) -> Self {
+        Self(wire.map(|wire| actix_web::rt::spawn(when_drained(wire.clone(), state))))
     }
 }
 

@@ -12,7 +12,7 @@ mod wanted;
 use actix_http::ws::{HandshakeError, handshake_response, verify_handshake};
 use actix_web::dev::RequestHead;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpResponse, HttpResponseBuilder};
 
 pub use cut::Cut;
 
@@ -20,15 +20,15 @@ use super::misread;
 use super::problem::{Kind, Problem};
 
 /// Whether a request asks for a WebSocket.
-pub fn is_upgrade(request: &HttpRequest) -> bool {
-    misread::goes_over(request.head())
+pub fn is_upgrade(request: &RequestHead) -> bool {
+    misread::goes_over(request)
 }
 
 /// The answer that opens a WebSocket (RFC 6455, section 4.2.2).
-pub fn handshake(request: &HttpRequest) -> Result<HttpResponseBuilder, Problem> {
+pub fn handshake(request: &RequestHead) -> Result<HttpResponseBuilder, Problem> {
     let mut head = RequestHead::default();
-    head.method = request.method().clone();
-    head.headers = request.headers().clone();
+    head.method = request.method.clone();
+    head.headers = request.headers.clone();
     // The framework looks at the first line only.
     head.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     verify_handshake(&head).map_err(|error| match error {

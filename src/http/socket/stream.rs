@@ -39,7 +39,7 @@ pub async fn stream(
     let form = body_form(&query, BodyForm::Full)?;
     let state = state.into_inner();
     let wanted = Wanted::parse(query.one("match"), state.clone()).await?;
-    let upgrade = super::is_upgrade(&request);
+    let upgrade = super::is_upgrade(request.head());
     let framing = if upgrade { Framing::WebSocket } else { framing(&request) };
     let since = match request.headers().get("last-event-id").and_then(|id| id.to_str().ok()) {
         Some(id) if framing == Framing::Sse => Some(id.to_owned()),
@@ -49,7 +49,7 @@ pub async fn stream(
     if state.shutdown.is_announced() {
         return Err(Problem::new(Kind::Stopping).retry_after(1));
     }
-    let mut response = if upgrade { super::handshake(&request)? } else { HttpResponse::Ok() };
+    let mut response = if upgrade { super::handshake(request.head())? } else { HttpResponse::Ok() };
     let permit = state.subscribers.clone().try_acquire_owned().map_err(|_| {
         Problem::because(Kind::Overloaded, "too many subscribers are connected")
             .retry_after(state.settings.journal.retry_after_s)
@@ -67,7 +67,7 @@ pub async fn stream(
     }
     let messages = upgrade
         .then(|| Messages::new(payload.into_inner(), CLIENT_MESSAGE_BYTES_MAX, state.expressions.clone()));
-    let cut = Cut::of(&request, state.clone());
+    let cut = Cut::of(request.conn_data(), state.clone());
     let leave = state.access.leave(caller.0);
     let reader = Reader { wanted, places, leave };
     let body = StreamBody::new(state, subscriber, reader, framing, messages, permit);
