@@ -277,7 +277,7 @@ pub async fn last_place_before(database: &dyn Database, us: i64) -> Result<i64, 
         "SELECT CAST(COALESCE(max(seq), 0) AS BIGINT) \
          FROM (SELECT seq FROM journal WHERE id < $1 ORDER BY id DESC LIMIT 10000) AS last",
     );
-    // Ids tell milliseconds: what is left of one that has begun is sorted out by the row.
+    // What all ids tell is milliseconds: what is left of one that has begun is sorted out by the row.
     let next_ms = first_id_at(us.saturating_add(999));
     let rows = database.query(&SQL, &[id_value(next_ms)]).await?;
     rows.first().map_or(Ok(0), |row| row.int(0))

@@ -5,6 +5,7 @@ pub mod client;
 pub mod meddled;
 mod needs;
 pub mod node;
+pub mod pages;
 pub mod ports;
 pub mod process;
 pub mod proxy;

@@ -5,6 +5,7 @@ use futures_util::future::try_join_all;
 
 use super::*;
 use crate::harness::meddled::{Meddled, Meddling};
+use crate::harness::pages::is_in_page;
 
 /// An answer to the capture at a place, with a body.
 pub fn answer(endpoint: &str, seq: i64, body: &str) -> Answer {
@@ -36,12 +37,7 @@ async fn answered(database: &dyn Database, endpoint: &str, upto: i64) -> TestRes
 async fn is_kept(database: &dyn Database, text: &str) -> TestResult<bool> {
     const SQL: Sql = Sql::same("SELECT content FROM answer_pages ORDER BY first_seq");
     for row in database.query(&SQL, &[]).await? {
-        let content = row.bytes(0)?;
-        let answers = match content[0] {
-            1 => content.slice(1..),
-            _ => lz4_flex::block::decompress_size_prepended(&content[1..])?.into(),
-        };
-        if answers.windows(text.len()).any(|octets| octets == text.as_bytes()) {
+        if is_in_page(row.bytes(0)?, text)? {
             return Ok(true);
         }
     }
