@@ -65,7 +65,9 @@ async fn what_is_no_code_gets_a_problem_and_is_counted() -> TestResult {
     }
     assert_eq!(node.outcomes("invalid_code").await, table.len() as f64);
     assert_eq!(node.json("/api/captures").await?["captures"].as_array().map(Vec::len), Some(0));
-    check_problem(&node.get("/rr/abc").await?, 404, "not-found")?;
+    for elsewhere in ["/rr/abc", "/R/abc", "//r/abc", "/r%2Fabc", "/%2572/abc"] {
+        check_problem(&node.get(elsewhere).await?, 404, "not-found")?;
+    }
     Ok(())
 }
 

@@ -69,6 +69,7 @@ async fn the_target_is_kept_as_it_was_sent() -> TestResult {
         "/r/t?q={[1]}|\\^`'",
         "http://example.com:8080/r/t/x?y=1",
         "http://user@[::1]/r/t",
+        "/%72/t/x",
     ];
     for target in targets {
         let kept = node.kept(&node.get(target).await?).await?;
