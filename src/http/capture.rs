@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::answer::{Answer, answer, dribbled};
 use super::client::Ends;
 use super::drain::draining;
-use super::misread::{announced, body_of, within_announced};
+use super::misread::{announced, body_of, goes_over, within_announced};
 use super::net::{framed, unpanicked};
 use super::problem::{Kind, Problem, of_refusal};
 use super::room::in_pieces;
@@ -80,7 +80,7 @@ async fn catch(
     };
     let mut head = head_of(request.head(), endpoint, ends, received_us);
     state.intake.admit(&head).await.map_err(refused)?;
-    let unopened = match socket::is_upgrade(request.head()).then(|| socket::handshake(request.head())) {
+    let unopened = match goes_over(request.head()).then(|| socket::handshake(request.head())) {
         Some(Ok(handshake)) => {
             Arc::make_mut(&mut head).kind = CaptureKind::WebSocketOpen;
             // Boxed: every request's memory would have room for it.

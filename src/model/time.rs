@@ -1,6 +1,7 @@
 //! Instants as text (RFC 3339) and as ids, in microseconds since the Unix epoch inside.
 
 use jiff::Timestamp;
+use jiff::fmt::Write;
 use jiff::fmt::temporal::{DateTimePrinter, Pieces};
 use uuid::{NoContext, Uuid};
 
@@ -8,13 +9,15 @@ const MICROSECONDS: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
 
 /// `2026-11-21T08:30:00.000001Z`; out of range shows as the epoch.
 pub fn rfc3339(us: i64) -> String {
-    MICROSECONDS.timestamp_to_string(&Timestamp::from_microsecond(us).unwrap_or_default())
+    let mut text = String::with_capacity(27);
+    put_rfc3339(&mut text, us);
+    text
 }
 
 /// Writes [`rfc3339`] behind what is there.
-pub fn put_rfc3339(out: &mut Vec<u8>, us: i64) {
+pub fn put_rfc3339(out: impl Write, us: i64) {
     let instant = Timestamp::from_microsecond(us).unwrap_or_default();
-    MICROSECONDS.print_timestamp(&instant, out).expect("a Vec takes it");
+    MICROSECONDS.print_timestamp(&instant, out).expect("memory takes it");
 }
 
 /// The last second that `jiff` holds, some hours before the end of the year 9999.

@@ -112,7 +112,7 @@ pub fn write_capture(
     raw(out, ["\"id\":\"", capture.id.hyphenated().encode_lower(id), "\",\"endpoint\":"]);
     text(out, capture.endpoint.as_str());
     raw(out, [",\"kind\":\"", capture.kind.name(), "\",\"received\":\""]);
-    put_rfc3339(out, capture.received_us);
+    put_rfc3339(&mut *out, capture.received_us);
     raw(out, ["\",\"method\":"]);
     text(out, &capture.method);
     write_target(out, &capture.target);

@@ -339,7 +339,7 @@ mod tests {
     fn alike(number: u8) -> Answer {
         let id = uuid::Uuid::new_v4();
         let body = Bytes::from(format!("{{\"id\":\"{id}\",\"endpoint\":\"a\",\"method\":\"POST\"}}\n"));
-        let mut headers = HeaderBlockBuilder::with_capacity(0);
+        let mut headers = HeaderBlockBuilder::default();
         headers.push(b"content-type", b"application/json");
         headers.push(b"x-creel-capture-id", id.to_string().as_bytes());
         Answer {

@@ -16,13 +16,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder};
 
 pub use cut::Cut;
 
-use super::misread;
 use super::problem::{Kind, Problem};
-
-/// Whether a request asks for a WebSocket.
-pub fn is_upgrade(request: &RequestHead) -> bool {
-    misread::goes_over(request)
-}
 
 /// The answer that opens a WebSocket (RFC 6455, section 4.2.2).
 pub fn handshake(request: &RequestHead) -> Result<HttpResponseBuilder, Problem> {

@@ -13,6 +13,7 @@ use crate::feed::{Subscriber, Wakes};
 use crate::http::api::captures::body_form;
 use crate::http::api::query::{Query, invalid, method};
 use crate::http::auth::Caller;
+use crate::http::misread::goes_over;
 use crate::http::problem::{Kind, Problem};
 use crate::http::state::State;
 use crate::model::limits::FILTER_TERMS_MAX;
@@ -39,7 +40,7 @@ pub async fn stream(
     let form = body_form(&query, BodyForm::Full)?;
     let state = state.into_inner();
     let wanted = Wanted::parse(query.one("match"), state.clone()).await?;
-    let upgrade = super::is_upgrade(request.head());
+    let upgrade = goes_over(request.head());
     let framing = if upgrade { Framing::WebSocket } else { framing(&request) };
     let since = match request.headers().get("last-event-id").and_then(|id| id.to_str().ok()) {
         Some(id) if framing == Framing::Sse => Some(id.to_owned()),
