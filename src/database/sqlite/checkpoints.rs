@@ -1,9 +1,11 @@
 //! Checkpoints: what the write-ahead log holds is copied into the database file beside the writer, so that
 //! captures do not wait for it (SQLite manual, "Write-Ahead Logging", section 2.1).
 //!
-//! A thread of its own copies while the writer goes on, again and again until little is left. The writer
-//! copies that rest between two commits, and the log begins anew.
+//! A thread of its own copies while the writer goes on, again and again until little is left, and waits until the disk
+//! has it. The writer copies that rest between two commits, and the log begins anew: it has the whole file made durable
+//! for that, in which little is left to do.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -15,7 +17,7 @@ use rusqlite::hooks::Wal;
 use rusqlite::wal::CheckpointMode;
 
 use super::errors::classify;
-use super::writer;
+use super::{Held, writer};
 use crate::database::DatabaseError;
 
 /// Pages in the log at which a checkpoint begins: 4 MiB. While they are made durable in the file, a commit waits for
@@ -41,14 +43,18 @@ struct Progress {
 }
 
 /// Has checkpoints made for this writer, by a thread that ends when the writer is closed.
-pub fn start(writer: &mut Connection, path: &Path) -> Result<JoinHandle<()>, DatabaseError> {
+pub fn start(writer: &mut Connection, path: &Path, held: Arc<Held>) -> Result<JoinHandle<()>, DatabaseError> {
     let connection = writer::open(path)?;
     let (wanted, wishes) = sync_channel(1);
     let copied = Arc::new(AtomicI32::new(0));
     let mut progress = Progress { wanted, copied: copied.clone(), passes: 0, last: 0, whole: 0 };
     let thread = std::thread::Builder::new()
         .name("creel-checkpoint".into())
-        .spawn(move || copy(&connection, &wishes, &copied))
+        .spawn(move || {
+            copy(&connection, &held.file, &wishes, &copied);
+            drop(connection);
+            drop(held);
+        })
         .map_err(|error| DatabaseError::Other(error.into()))?;
     // An error here would be told as the commit's, which has succeeded.
     let hook = move |log: &mut Wal, pages| {
@@ -94,7 +100,7 @@ impl Progress {
     }
 }
 
-fn copy(connection: &Connection, wishes: &Receiver<()>, copied: &AtomicI32) {
+fn copy(connection: &Connection, file: &File, wishes: &Receiver<()>, copied: &AtomicI32) {
     while let Ok(()) = wishes.recv() {
         let pages = match connection.wal_checkpoint_v2(Some(rusqlite::MAIN_DB), CheckpointMode::PASSIVE) {
             Ok((_, pages)) => pages.max(0),
@@ -103,6 +109,11 @@ fn copy(connection: &Connection, wishes: &Receiver<()>, copied: &AtomicI32) {
                 0
             }
         };
+        // SQLite does this for itself when the log is copied whole, and is told of a failure once more (Linux reports
+        // it to each descriptor).
+        if let Err(error) = file.sync_data() {
+            tracing::warn!(%error, "failed to make the database file durable");
+        }
         copied.store(pages, Ordering::Release);
     }
 }

@@ -43,14 +43,22 @@ pub struct SqliteDatabase {
     writer: Arc<tokio::sync::Mutex<Option<Writer>>>,
     readers: Arc<Readers>,
     scans: Scans,
-    /// Held as long as the database is open.
-    _lock: File,
 }
 
 struct Readers {
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
     max: usize,
+    _held: Arc<Held>,
+}
+
+/// What is open as long as any connection is, and is closed after all of them.
+struct Held {
+    /// The database. To close it takes SQLite's own locks from each connection of the process ("How To Corrupt An SQLite
+    /// Database File", section 2.2).
+    file: File,
+    /// Keeps a second process out, and a second one of these.
+    _lock: File,
 }
 
 impl SqliteDatabase {
@@ -68,18 +76,18 @@ impl SqliteDatabase {
         }
         let lock = lock(&options.path)?;
         // SQLite's other files are as open as this one.
-        drop(file(&options.path)?);
-        let writer = Writer::open(&options.path)?;
+        let held = Arc::new(Held { file: file(&options.path)?, _lock: lock });
+        let writer = Writer::open(&options.path, held.clone())?;
         Ok(Self {
             scans: Scans::of_pool(options.readers_max, options.statement_timeout),
             readers: Arc::new(Readers {
                 idle: Mutex::default(),
                 permits: Arc::new(Semaphore::new(options.readers_max)),
                 max: options.readers_max,
+                _held: held,
             }),
             options,
             writer: Arc::new(tokio::sync::Mutex::new(Some(writer))),
-            _lock: lock,
         })
     }
 

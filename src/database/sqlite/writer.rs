@@ -1,13 +1,14 @@
 //! Writing: what the one connection that writes is asked to do.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::{Connection, Params, TransactionBehavior, params};
 
 use super::errors::classify;
-use super::{checkpoints, numbered, parameter, rows};
+use super::{Held, checkpoints, numbered, parameter, rows};
 use crate::database::columns::{CaptureColumns, columns};
 use crate::database::{Appended, DatabaseError, JournalBatch, Row, StateClaim, Table, Value};
 
@@ -31,13 +32,14 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Writer {
     pub connection: Connection,
     checkpoints: JoinHandle<()>,
+    _held: Arc<Held>,
 }
 
 impl Writer {
-    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+    pub fn open(path: &Path, held: Arc<Held>) -> Result<Self, DatabaseError> {
         let mut connection = open(path)?;
-        let checkpoints = checkpoints::start(&mut connection, path)?;
-        Ok(Self { connection, checkpoints })
+        let checkpoints = checkpoints::start(&mut connection, path, held.clone())?;
+        Ok(Self { connection, checkpoints, _held: held })
     }
 
     /// Closes the connection, and waits for the thread that copies its log.
