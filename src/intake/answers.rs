@@ -17,13 +17,15 @@ use crate::storage;
 /// Answers that wait to be written; more are dropped and counted.
 const QUEUE: usize = 65_536;
 
-/// Answers in one commit.
-const BATCH: usize = 1_024;
+/// Answers in one commit, and their bytes: those of many endpoints are many rows, for which captures wait where one
+/// connection writes all.
+const BATCH: usize = 4_096;
+const BATCH_BYTES: usize = 8 << 20;
 
 /// How long answers gather, so that a quiet node does not commit for each.
 const GATHER: Duration = Duration::from_millis(200);
 
-/// Bytes of answers that wait; more are dropped and counted. What is in a batch is packed beside that, 32 MiB at most.
+/// Bytes of answers that wait; more are dropped and counted. What is in a batch is packed beside that.
 const QUEUE_BYTES: usize = 64 << 20;
 
 /// The entrance to the log.
@@ -63,30 +65,26 @@ async fn write(
     mut answers: mpsc::Receiver<(Answer, Reserved)>,
     shutdown: Shutdown,
 ) {
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::new();
+    // Whether there may be more for which no room was in the last batch.
+    let mut was_full = false;
     loop {
-        let received = tokio::select! {
+        let first = tokio::select! {
             biased;
-            received = answers.recv_many(&mut batch, BATCH) => received,
+            first = answers.recv() => first,
             () = shutdown.stopped(), if !answers.is_closed() => {
                 answers.close();
                 continue;
             }
         };
-        if received == 0 {
-            return;
-        }
-        if batch.len() < BATCH {
+        let Some(first) = first else { return };
+        if !was_full {
             tokio::select! {
                 () = tokio::time::sleep(GATHER) => {}
                 () = shutdown.stopped() => {}
             }
-            while batch.len() < BATCH
-                && let Ok(answer) = answers.try_recv()
-            {
-                batch.push(answer);
-            }
         }
+        was_full = fill(&mut batch, first, &mut answers);
         let span = tracing::debug_span!("answers", answers = batch.len());
         if let Err(error) =
             storage::answers::record(database.as_ref(), batch.iter().map(|(answer, _)| answer))
@@ -102,4 +100,20 @@ async fn write(
         }
         batch.clear();
     }
+}
+
+/// Takes what has gathered, as much as one commit has, and returns whether it has as much.
+fn fill(
+    batch: &mut Vec<(Answer, Reserved)>,
+    first: (Answer, Reserved),
+    answers: &mut mpsc::Receiver<(Answer, Reserved)>,
+) -> bool {
+    let mut bytes = first.0.weight();
+    batch.push(first);
+    while batch.len() < BATCH && bytes < BATCH_BYTES {
+        let Ok(next) = answers.try_recv() else { return false };
+        bytes += next.0.weight();
+        batch.push(next);
+    }
+    true
 }
