@@ -27,7 +27,7 @@ mod watch;
 
 /// As the node's own, so that what is held against it has the same.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 use harness::TestResult;
 use report::Report;
