@@ -1,11 +1,9 @@
 //! How a capture is answered once it is durable: by a rule, by its endpoint, or with the small document.
 
 use std::convert::Infallible;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::{HttpMessage as _, Request};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::{HttpResponse, HttpResponseBuilder};
@@ -13,6 +11,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use rand::Rng as _;
 
+use super::asked::Asked;
 use super::capture::problem_answer;
 use super::problem::{Kind, Problem};
 use super::reply::{MediaType, document};
@@ -59,20 +58,20 @@ impl Answer {
 }
 
 /// Renders what was chosen, waits as long as it says, and fails as it says.
-pub async fn answer(accepted: &Accepted, request: &Request, state: &State) -> Answer {
+pub async fn answer(accepted: &Accepted, asked: &Asked, state: &State) -> Answer {
     let (reply, told) = match &accepted.chosen {
         Chosen::Rule(decision) => (Some(decision.reply()), (Some(&*decision.rule.name), decision.hit)),
         Chosen::Endpoint(endpoint) => (endpoint.reply.as_ref(), (None, None)),
         Chosen::Fallback => (None, (None, None)),
     };
-    let Some(reply) = reply else { return small_document(accepted, request) };
+    let Some(reply) = reply else { return small_document(accepted, asked.media_type) };
     let told = Told { rule: told.0, hit: told.1, now_us: state.clock.now_us() };
     let seen = Seen::new(&accepted.capture, accepted.body());
     let rendered = render(reply, &seen, told, &state.render_limits);
     drop(seen);
     pause(reply.delay, state).await;
     if let Some(fault) = reply.fault {
-        return fail(fault, request);
+        return fail(fault, asked.wire.as_deref());
     }
     match rendered {
         Ok(rendered) => finished(reply, rendered),
@@ -84,9 +83,8 @@ pub async fn answer(accepted: &Accepted, request: &Request, state: &State) -> An
     }
 }
 
-fn small_document(accepted: &Accepted, request: &Request) -> Answer {
+fn small_document(accepted: &Accepted, media_type: MediaType) -> Answer {
     let capture = &accepted.capture;
-    let media_type = MediaType::preferred(request.headers());
     let mut response = HttpResponse::Ok();
     response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(media_type.content_type())));
     let document = document(media_type, capture.id, &capture.endpoint, &capture.method);
@@ -134,8 +132,8 @@ async fn pause(delay: Option<Delay>, state: &State) {
 }
 
 /// Fails on the connection itself. What actix writes afterwards goes nowhere.
-fn fail(fault: Fault, request: &Request) -> Answer {
-    let failed = match request.conn_data::<Rc<Wire>>() {
+fn fail(fault: Fault, wire: Option<&Wire>) -> Answer {
+    let failed = match wire {
         Some(wire) => wire.fail(fault),
         None => Err(std::io::Error::other("the connection cannot be reached")),
     };

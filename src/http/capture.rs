@@ -16,6 +16,7 @@ use tracing::field::Empty;
 use uuid::Uuid;
 
 use super::answer::{Answer, answer, dribbled};
+use super::asked::Asked;
 use super::client::Ends;
 use super::drain::draining;
 use super::misread::{announced, body_of, goes_over, within_announced};
@@ -42,20 +43,21 @@ pub async fn capture(mut request: Request, state: web::Data<State>) -> HttpRespo
     let payload = request.take_payload();
     let mut payload = within_announced(request.head(), payload);
     let span = tracing::debug_span!("capture", method = %request.method(), status = Empty);
-    let caught = unpanicked(catch(&request, &mut payload, &state, started, received_us));
+    let asked = Asked::of(&request);
+    let caught = unpanicked(catch(request, &asked, &mut payload, &state, started, received_us));
     let caught = caught.instrument(span.clone()).await;
     let response = match caught.flatten() {
         Ok(response) => response,
         Err(problem) => {
             let mut response = problem.error_response();
-            let of_endpoint = endpoint_of(request.uri()).ok().map(|endpoint| cors_of(&state, &endpoint));
+            let of_endpoint = endpoint_of(&asked.target).ok().map(|endpoint| cors_of(&state, &endpoint));
             let rules = of_endpoint.as_deref().unwrap_or(&state.settings.cors.capture);
-            cors::allow(response.headers_mut(), request.headers(), rules);
+            cors::allow(response.headers_mut(), asked.origin.as_ref(), rules);
             response
         }
     };
     span.record("status", response.status().as_u16());
-    let response = framed(response, request.head());
+    let response = framed(response, asked.is_head, asked.version);
     match payload {
         Payload::None => response,
         rest => response.map_body(|_, body| draining(body, rest)),
@@ -63,7 +65,8 @@ pub async fn capture(mut request: Request, state: web::Data<State>) -> HttpRespo
 }
 
 async fn catch(
-    request: &Request,
+    request: Request,
+    asked: &Asked,
     payload: &mut Payload,
     state: &web::Data<State>,
     started: Instant,
@@ -100,6 +103,7 @@ async fn catch(
     if unopened.is_some() {
         *payload = body_of(request.head(), payload.take());
     }
+    drop(request);
     let ending = receive(&mut reception, payload, state).await.map_err(refused)?;
     let choice = choose(ending, is_preflight, unopened.as_ref());
     let ask = match choice.source {
@@ -114,7 +118,7 @@ async fn catch(
     let answer = match (ending, unopened) {
         (Ending::Complete, Some(problem)) => problem_answer(problem),
         (Ending::Complete, None) if is_preflight => Answer::plain(HttpResponse::NoContent(), Bytes::new()),
-        (Ending::Complete, None) => answer(&accepted, request, state).await,
+        (Ending::Complete, None) => answer(&accepted, asked, state).await,
         (Ending::TooLarge, _) => problem_answer(Problem::because(
             Kind::BodyTooLarge,
             format!("{} bytes of it were kept", accepted.capture.body.bytes),
@@ -138,11 +142,12 @@ async fn catch(
     };
     let rules = cors_of(state, &accepted.capture.endpoint);
     if is_preflight {
-        cors::allow_preflight(response.headers_mut(), request.headers(), &rules);
+        let fields = &accepted.capture.headers;
+        cors::allow_preflight(response.headers_mut(), asked.origin.as_ref(), fields, &rules);
     } else {
-        cors::allow(response.headers_mut(), request.headers(), &rules);
+        cors::allow(response.headers_mut(), asked.origin.as_ref(), &rules);
     }
-    let sent = if request.method() == Method::HEAD { Bytes::new() } else { body };
+    let sent = if asked.is_head { Bytes::new() } else { body };
     record_answer(state, &accepted, &response, &sent, failure, started);
     Ok(response)
 }

@@ -2,6 +2,7 @@
 
 mod answer;
 mod api;
+mod asked;
 mod auth;
 mod capture;
 mod client;

@@ -5,7 +5,7 @@
 use std::panic::AssertUnwindSafe;
 
 use actix_web::body::{self, BodySize, BoxBody, MessageBody};
-use actix_web::dev::{Payload, RequestHead, ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, Method, Version, header};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, HttpResponse, ResponseError as _};
@@ -57,7 +57,8 @@ pub async fn net(
     secure_headers(response.headers_mut());
     response.headers_mut().insert(request_id::HEADER, id.to_header());
     let (request, response) = response.into_parts();
-    let response = framed(response.map_body(|_, body| by_pieces(body)), request.head());
+    let response = response.map_body(|_, body| by_pieces(body));
+    let response = framed(response, request.method() == Method::HEAD, request.version());
     let response = ServiceResponse::new(request, response);
     span.record("status", response.status().as_u16());
     Ok(match rest.filter(|_| !is_upgrade) {
@@ -105,12 +106,12 @@ fn as_problem(mut response: ServiceResponse<BoxBody>, id: &RequestId) -> Service
 
 /// Frames an answer that has no length. HEAD's has no content, and ends at once (RFC 9110, section 9.3.2); below HTTP/1.1,
 /// where nobody knew chunks, it ends with its connection (RFC 9112, section 6.1).
-pub fn framed(mut response: HttpResponse, request: &RequestHead) -> HttpResponse {
+pub fn framed(mut response: HttpResponse, is_head: bool, version: Version) -> HttpResponse {
     if response.body().size() != BodySize::Stream {
         return response;
-    } else if request.method == Method::HEAD {
+    } else if is_head {
         return response.set_body(BoxBody::new(body::None::new()));
-    } else if request.version < Version::HTTP_11 {
+    } else if version < Version::HTTP_11 {
         let head = response.head_mut();
         head.no_chunking(true);
         head.set_connection_type(ConnectionType::Close);
