@@ -117,3 +117,51 @@ fn fill(
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::{EndpointCode, HeaderBlock};
+
+    /// So many answers that wait, each with a body of so many bytes.
+    fn waiting(answers: usize, body_bytes: usize) -> mpsc::Receiver<(Answer, Reserved)> {
+        let room = Budget::new(usize::MAX, Gauge::default());
+        let (queue, waiting) = mpsc::channel(answers);
+        for seq in (1..).take(answers) {
+            let answer = Answer {
+                seq,
+                endpoint: EndpointCode::parse("a").unwrap(),
+                status: 200,
+                headers: HeaderBlock::default(),
+                body: Bytes::from(vec![0; body_bytes]),
+                body_bytes: body_bytes as u64,
+                failure: None,
+                took_us: 1,
+            };
+            queue.try_send((answer, room.reserve(1).unwrap())).unwrap();
+        }
+        waiting
+    }
+
+    #[test]
+    fn a_commit_has_so_many_answers_and_bytes_and_the_rest_comes_with_the_next() {
+        let large = 64 << 10;
+        let fitting = BATCH_BYTES.div_ceil(256 + large);
+        for (answers, bytes, expected) in [
+            (BATCH + 10, 0, vec![(BATCH, true), (10, false)]),
+            (fitting + 3, large, vec![(fitting, true), (3, false)]),
+            (7, 1, vec![(7, false)]),
+        ] {
+            let mut waiting = waiting(answers, bytes);
+            let mut batches = Vec::new();
+            while let Ok(first) = waiting.try_recv() {
+                let mut batch = Vec::new();
+                let was_full = fill(&mut batch, first, &mut waiting);
+                batches.push((batch.len(), was_full));
+            }
+            assert_eq!(batches, expected, "{answers} of {bytes} bytes");
+        }
+    }
+}
