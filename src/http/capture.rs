@@ -44,13 +44,15 @@ pub async fn capture(mut request: Request, state: web::Data<State>) -> HttpRespo
     let mut payload = within_announced(request.head(), payload);
     let span = tracing::debug_span!("capture", method = %request.method(), status = Empty);
     let asked = Asked::of(&request);
-    let caught = unpanicked(catch(request, &asked, &mut payload, &state, started, received_us));
+    let endpoint = endpoint_of(request.uri());
+    let known = endpoint.as_ref().ok().cloned();
+    let caught = unpanicked(catch(request, endpoint, &asked, &mut payload, &state, started, received_us));
     let caught = caught.instrument(span.clone()).await;
     let response = match caught.flatten() {
         Ok(response) => response,
         Err(problem) => {
             let mut response = problem.error_response();
-            let of_endpoint = endpoint_of(&asked.target).ok().map(|endpoint| cors_of(&state, &endpoint));
+            let of_endpoint = known.map(|endpoint| cors_of(&state, &endpoint));
             let rules = of_endpoint.as_deref().unwrap_or(&state.settings.cors.capture);
             cors::allow(response.headers_mut(), asked.origin.as_ref(), rules);
             response
@@ -66,6 +68,7 @@ pub async fn capture(mut request: Request, state: web::Data<State>) -> HttpRespo
 
 async fn catch(
     request: Request,
+    endpoint: Result<EndpointCode, Problem>,
     asked: &Asked,
     payload: &mut Payload,
     state: &web::Data<State>,
@@ -73,9 +76,7 @@ async fn catch(
     received_us: i64,
 ) -> Result<HttpResponse, Problem> {
     let settings = &state.settings;
-    let endpoint = endpoint_of(request.uri()).inspect_err(|_| {
-        state.metrics.count(Outcome::InvalidCode);
-    })?;
+    let endpoint = endpoint.inspect_err(|_| state.metrics.count(Outcome::InvalidCode))?;
     let ends = Ends::of(request.head(), &settings.server.trusted_proxies, settings.server.proxy_headers);
     let refused = |refusal: crate::intake::Refusal| {
         state.metrics.count(refusal.outcome());

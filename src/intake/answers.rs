@@ -17,8 +17,7 @@ use crate::storage;
 /// Answers that wait to be written; more are dropped and counted.
 const QUEUE: usize = 65_536;
 
-/// Answers in one commit, and their bytes: those of many endpoints are many rows, for which captures wait where one
-/// connection writes all.
+/// Answers that are written together, and their bytes.
 const BATCH: usize = 4_096;
 const BATCH_BYTES: usize = 8 << 20;
 
@@ -66,8 +65,7 @@ async fn write(
     shutdown: Shutdown,
 ) {
     let mut batch = Vec::new();
-    // Whether there may be more for which no room was in the last batch.
-    let mut was_full = false;
+    let mut is_more = false;
     loop {
         let first = tokio::select! {
             biased;
@@ -78,13 +76,13 @@ async fn write(
             }
         };
         let Some(first) = first else { return };
-        if !was_full {
+        if !is_more {
             tokio::select! {
                 () = tokio::time::sleep(GATHER) => {}
                 () = shutdown.stopped() => {}
             }
         }
-        was_full = fill(&mut batch, first, &mut answers);
+        is_more = fill(&mut batch, first, &mut answers);
         let span = tracing::debug_span!("answers", answers = batch.len());
         if let Err(error) =
             storage::answers::record(database.as_ref(), batch.iter().map(|(answer, _)| answer))
@@ -102,7 +100,7 @@ async fn write(
     }
 }
 
-/// Takes what has gathered, as much as one commit has, and returns whether it has as much.
+/// Takes what has gathered, as much as one commit has, and returns whether there is more.
 fn fill(
     batch: &mut Vec<(Answer, Reserved)>,
     first: (Answer, Reserved),
@@ -115,7 +113,7 @@ fn fill(
         bytes += next.0.weight();
         batch.push(next);
     }
-    true
+    !answers.is_empty()
 }
 
 #[cfg(test)]
@@ -152,14 +150,14 @@ mod tests {
         for (answers, bytes, expected) in [
             (BATCH + 10, 0, vec![(BATCH, true), (10, false)]),
             (fitting + 3, large, vec![(fitting, true), (3, false)]),
-            (7, 1, vec![(7, false)]),
+            (BATCH, 1, vec![(BATCH, false)]),
         ] {
             let mut waiting = waiting(answers, bytes);
             let mut batches = Vec::new();
             while let Ok(first) = waiting.try_recv() {
                 let mut batch = Vec::new();
-                let was_full = fill(&mut batch, first, &mut waiting);
-                batches.push((batch.len(), was_full));
+                let is_more = fill(&mut batch, first, &mut waiting);
+                batches.push((batch.len(), is_more));
             }
             assert_eq!(batches, expected, "{answers} of {bytes} bytes");
         }

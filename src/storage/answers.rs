@@ -24,13 +24,16 @@ const PAGES_AT_A_TIME: i64 = 32;
 /// Times that a page is read again because somebody else has changed it meanwhile.
 const TRIES: u32 = 100;
 
-/// Keeps answers, which come in any order, one commit for all: [`DatabaseError::Conflict`] where a page would begin at
-/// the place at which another one does.
+/// Pages in one commit: captures wait for it where one connection writes all.
+const PAGES_IN_A_COMMIT: usize = 512;
+
+/// Keeps answers, which come in any order, one commit for those of a few endpoints: [`DatabaseError::Conflict`] where a
+/// page would begin at the place at which another one does.
 pub async fn record<'a>(
     database: &dyn Database,
     answers: impl IntoIterator<Item = &'a Answer>,
 ) -> Result<(), DatabaseError> {
-    let rows = answer_pages::pack(answers).into_iter().map(|page| {
+    let mut rows = answer_pages::pack(answers).into_iter().map(|page| {
         vec![
             Value::Int(page.first_seq),
             Value::Int(page.last_seq),
@@ -38,7 +41,10 @@ pub async fn record<'a>(
             Value::Bytes(page.content),
         ]
     });
-    database.insert(&PAGES, rows.collect()).await
+    while rows.len() > 0 {
+        database.insert(&PAGES, rows.by_ref().take(PAGES_IN_A_COMMIT).collect()).await?;
+    }
+    Ok(())
 }
 
 /// The answer to the capture at a place, where it was recorded and can be read.

@@ -51,7 +51,14 @@ pub fn start(writer: &mut Connection, path: &Path, held: Arc<Held>) -> Result<Jo
     let thread = std::thread::Builder::new()
         .name("creel-checkpoint".into())
         .spawn(move || {
-            copy(&connection, &held.file, &wishes, &copied);
+            if let Err(error) = copy(&connection, &held.file, &wishes, &copied) {
+                tracing::error!(
+                    %error,
+                    "the disk has lost a part of the database file; stopping at once, since the write-ahead log has it \
+                     still: what is started next copies it again"
+                );
+                std::process::abort();
+            }
             drop(connection);
             drop(held);
         })
@@ -87,7 +94,8 @@ impl Progress {
         self.passes = 0;
         match log.checkpoint_v2(CheckpointMode::PASSIVE) {
             Ok(_) => self.whole = pages,
-            Err(error) => tracing::debug!(%error, "failed to end a checkpoint"),
+            // It copies what it has copied once more, the next time.
+            Err(error) => tracing::warn!(%error, "failed to end a checkpoint"),
         }
     }
 
@@ -100,7 +108,17 @@ impl Progress {
     }
 }
 
-fn copy(connection: &Connection, file: &File, wishes: &Receiver<()>, copied: &AtomicI32) {
+/// Copies the log whenever that is wanted.
+///
+/// # Errors
+/// Where the disk has failed to take what was copied. SQLite counts it as copied all the same, and the system as written:
+/// the log must not begin anew any more. Only who opens it next copies all of it.
+fn copy(
+    connection: &Connection,
+    file: &File,
+    wishes: &Receiver<()>,
+    copied: &AtomicI32,
+) -> std::io::Result<()> {
     while let Ok(()) = wishes.recv() {
         let pages = match connection.wal_checkpoint_v2(Some(rusqlite::MAIN_DB), CheckpointMode::PASSIVE) {
             Ok((_, pages)) => pages.max(0),
@@ -109,11 +127,25 @@ fn copy(connection: &Connection, file: &File, wishes: &Receiver<()>, copied: &At
                 0
             }
         };
-        // SQLite does this for itself when the log is copied whole, and is told of a failure once more (Linux reports
-        // it to each descriptor).
-        if let Err(error) = file.sync_data() {
-            tracing::warn!(%error, "failed to make the database file durable");
-        }
+        file.sync_data()?;
         copied.store(pages, Ordering::Release);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_disk_has_not_taken_does_not_count_as_copied() {
+        let connection = Connection::open_in_memory().unwrap();
+        let (wanted, wishes) = sync_channel(1);
+        wanted.send(()).unwrap();
+        let copied = AtomicI32::new(COPYING);
+        // Nothing there can be made durable.
+        let device = File::open("/dev/null").unwrap();
+        assert!(copy(&connection, &device, &wishes, &copied).is_err());
+        assert_eq!(copied.load(Ordering::Acquire), COPYING, "nobody ends this checkpoint");
     }
 }

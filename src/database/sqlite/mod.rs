@@ -37,6 +37,7 @@ pub struct SqliteOptions {
     pub statement_timeout: Duration,
 }
 
+/// Whoever opens the file again in this process closes this one before: to drop it does not wait for all who use it.
 pub struct SqliteDatabase {
     options: SqliteOptions,
     /// Whoever asks first writes first. None when the database is closed.
