@@ -1,6 +1,7 @@
 //! `/{prefix}/{code}` and everything below it: any method, any body, answered when it is durable.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ use super::answer::{Answer, answer, dribbled};
 use super::asked::Asked;
 use super::client::Ends;
 use super::drain::draining;
+use super::inflow::Inflow;
 use super::misread::{announced, body_of, goes_over, within_announced};
 use super::net::{framed, unpanicked};
 use super::problem::{Kind, Problem, of_refusal};
@@ -89,7 +91,8 @@ async fn catch(
             Arc::make_mut(&mut head).kind = CaptureKind::WebSocketOpen;
             // Boxed: every request's memory would have room for it.
             let cut = socket::Cut::of(request.conn_data(), state.clone().into_inner());
-            return Box::pin(socket::capture::open(handshake, payload.take(), state, head, started, cut))
+            let (payload, inflow) = (payload.take(), request.conn_data::<Rc<Inflow>>().cloned());
+            return Box::pin(socket::capture::open(handshake, payload, state, head, started, cut, inflow))
                 .await;
         }
         // Caught like any other request, and told what is wrong with it.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix_http::HttpService;
 use actix_http::error::DispatchError;
 use actix_service::{ServiceFactoryExt as _, apply_fn_factory, fn_service, map_config};
-use actix_web::dev::{AppConfig, Server, ServerHandle};
+use actix_web::dev::{AppConfig, Server, ServerHandle, Service as _};
 use actix_web::rt::net::TcpStream as Socket;
 use actix_web::{App, web};
 use socket2::SockRef;
@@ -156,6 +156,15 @@ fn serve(
                 }
             })
             .h1(app);
+        let http = apply_fn_factory(http, |(connection, peer): (Connection, _), http| {
+            let inflow = connection.inflow();
+            let served = http.call((connection, peer));
+            async move {
+                let served = served.await;
+                inflow.lasted().await;
+                served
+            }
+        });
         let write_timeout = options.write_timeout;
         fn_service(move |socket: Socket| {
             set_up(&socket, write_timeout);

@@ -12,7 +12,9 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use futures_util::future::OptionFuture;
 use prometheus_client::metrics::counter::Counter;
+use tokio::task::JoinHandle;
 
 pub use connection::Connection;
 pub use serve::serve;
@@ -69,6 +71,8 @@ pub struct Inflow {
     is_unfed: Cell<bool>,
     /// Wants to hand on more.
     waker: RefCell<Option<Waker>>,
+    /// Has something to keep still when the connection is over.
+    lasting: RefCell<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +106,21 @@ impl Inflow {
             chunks: Cell::new(None),
             is_unfed: Cell::new(false),
             waker: RefCell::new(None),
+            lasting: RefCell::new(None),
+        }
+    }
+
+    /// The connection counts as served until a task of its own has ended too: a node that stops ends its threads, and
+    /// what runs there, when all are served.
+    pub fn lasts(&self, task: JoinHandle<()>) {
+        self.lasting.replace(Some(task));
+    }
+
+    /// Waits for the task, where there is one.
+    pub async fn lasted(&self) {
+        let task = self.lasting.take();
+        if let Some(Err(error)) = OptionFuture::from(task).await {
+            tracing::debug!(%error, "a connection's task ended early");
         }
     }
 

@@ -1,6 +1,7 @@
 //! WebSockets on capture URLs: the open, each message and the close are captures, in order.
 
 use std::convert::Infallible;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use super::Cut;
 use super::frames::{self, Outgoing};
 use super::messages::{Fault, Incoming, Messages, close_code};
 use crate::http::capture::{id_at, record_answer};
-use crate::http::inflow::SMALL_HEAD_BYTES;
+use crate::http::inflow::{Inflow, SMALL_HEAD_BYTES};
 use crate::http::problem::{Kind, Problem, of_refusal};
 use crate::http::state::State;
 use crate::intake::{Accepted, Ask, Chosen, Ending, Reception, Refusal, Reserved};
@@ -37,6 +38,7 @@ pub async fn open(
     mut head: Arc<Capture>,
     started: Instant,
     cut: Cut,
+    inflow: Option<Rc<Inflow>>,
 ) -> Result<HttpResponse, Problem> {
     let permit = state.sockets.clone().try_acquire_owned().map_err(|_| {
         state.metrics.count(Outcome::SocketsFull);
@@ -72,8 +74,11 @@ pub async fn open(
         _permit: permit,
         _room: room,
     };
-    // A task of its own: whatever becomes of the connection, what came is kept in its order.
-    actix_web::rt::spawn(socket.run());
+    // A task of its own: whatever becomes of the connection, what came is kept in its order, and how it ended.
+    let task = actix_web::rt::spawn(socket.run());
+    if let Some(inflow) = inflow {
+        inflow.lasts(task);
+    }
     let body = stream::unfold((frames, None, cut), |(mut frames, begun, cut)| async move {
         let mut frame: Outgoing = match begun {
             Some(frame) => frame,
