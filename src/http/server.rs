@@ -13,6 +13,7 @@ use actix_service::{ServiceFactoryExt as _, apply_fn_factory, fn_service, map_co
 use actix_web::dev::{AppConfig, Server, ServerHandle, Service as _};
 use actix_web::rt::net::TcpStream as Socket;
 use actix_web::{App, web};
+use futures_util::FutureExt as _;
 use socket2::SockRef;
 
 use super::door::Door;
@@ -158,12 +159,11 @@ fn serve(
             .h1(app);
         let http = apply_fn_factory(http, |(connection, peer): (Connection, _), http| {
             let inflow = connection.inflow();
-            let served = http.call((connection, peer));
-            async move {
-                let served = served.await;
+            // Not in one `async` block: that would have room for the connection twice.
+            http.call((connection, peer)).then(|served| async move {
                 inflow.lasted().await;
                 served
-            }
+            })
         });
         let write_timeout = options.write_timeout;
         fn_service(move |socket: Socket| {

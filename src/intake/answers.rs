@@ -100,7 +100,7 @@ async fn write(
     }
 }
 
-/// Takes what has gathered, as much as one commit has, and returns whether there is more.
+/// Takes what has gathered, as much as is written together, and returns whether there is more.
 fn fill(
     batch: &mut Vec<(Answer, Reserved)>,
     first: (Answer, Reserved),
